@@ -1,0 +1,5 @@
+//! (being written)
+/// The command.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

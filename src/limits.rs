@@ -1,0 +1,55 @@
+//! Every bound of the program, in one place. What an operator may change is in the config; its
+//! default is here.
+
+use std::time::Duration;
+
+/// Partitions that one request may read (a request reads all partitions of all its topics).
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 128;
+/// Bytes of a request head. Ids of composed streams are long: 12 kB and more.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// A request head that is not there in this time is a 408.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of the `x-stream-gap` header; the rest is counted in `more=`.
+pub const GAP_HEADER_BYTES_MAX: usize = 1024;
+/// All look-ups that fix a stream's start, together. Then it is a 503.
+pub const START_DEADLINE: Duration = Duration::from_millis(900);
+/// No keepalive is sent in the first part of a response before its first event.
+pub const QUIET_START: Duration = Duration::from_secs(10);
+/// A made-up time, and any time of a topic whose log sets the times, is used less this.
+pub const TIME_SLACK_MS: i64 = 60_000;
+/// How far a look-back over holes in the offsets goes, in offsets.
+pub const LOOK_BACK_OFFSETS_MAX: i64 = 10_000;
+
+/// Bytes of frames that a feed's ring keeps.
+pub const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Positions (one per record passed) that a feed can still name after their frames have left.
+pub const RING_DELTAS_MAX: usize = 262_144;
+/// A whole vector stands in the ring of deltas after every so many.
+pub const RING_VECTOR_EVERY: usize = 256;
+/// A feed that nobody reads goes after this.
+pub const FEED_IDLE: Duration = Duration::from_secs(30);
+/// Feeds at the same time.
+pub const FEEDS_MAX: usize = 4096;
+/// Bytes of raw records that all tails together keep in memory.
+pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of one range read in catch-up: a session's budget divided by its partitions, within these.
+pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
+/// See `CHUNK_BYTES_MIN`.
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// What one session's catch-up may hold, before the division.
+pub const CATCHUP_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of data lines that the history cache keeps.
+pub const HISTORY_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A partition that does not answer for this long in a replay is passed over for now.
+pub const HISTORY_PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes of frames that a session hands to its connection at once.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a body of `POST /v1/events`.
+pub const INTAKE_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
+pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
+
+/// From SIGTERM to the end of the process.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);

@@ -1,0 +1,177 @@
+//! All metrics, declared once. The doc comment of a field is its help text (`docs/metrics.md`).
+//!
+//! Names: the two that the reference has are kept; all others are
+//! `tidegate_<noun>_<unit>[_total]`. Labels are bounded and never carry a client's address.
+//! A counter's `_total` is added by the encoder.
+
+use std::sync::Mutex;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Combinations of streams that have a series of their own; the rest is `other`.
+const COMBINATIONS_MAX: usize = 1000;
+
+/// By stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByStream {
+    /// The stream's name.
+    pub stream: String,
+}
+
+/// By combination of streams.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByStreams {
+    /// Names, sorted, comma separated; `other` beyond the first thousand.
+    pub streams: String,
+}
+
+/// By reason.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    /// One word from a closed set.
+    pub reason: &'static str,
+}
+
+/// By topic and reason.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByStreamReason {
+    /// The stream's name (of a record that no feed had shown yet: its topic).
+    pub stream: String,
+    /// One word from a closed set.
+    pub reason: &'static str,
+}
+
+/// By source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySource {
+    /// `kafka.main`, `embedded`.
+    pub source: String,
+}
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    combinations: Mutex<std::collections::HashSet<String>>,
+    /// Readers connected now, by stream.
+    pub connected_clients: Family<ByStream, Gauge>,
+    client_connections: Family<ByStreams, Counter>,
+    /// Streams ended, by reason.
+    pub streams_ended: Family<ByReason, Counter>,
+    /// Requests refused, by reason.
+    pub refusals: Family<ByReason, Counter>,
+    /// Events delivered to readers, live and replayed.
+    pub events_delivered: Counter,
+    /// Bytes of stream bodies given to connections, before chunk framing.
+    pub delivered_bytes: Counter,
+    /// Records that are no event, each time a feed or a replay passed over one.
+    pub events_skipped: Family<ByStreamReason, Counter>,
+    /// Gaps said to readers, by reason.
+    pub gaps: Family<ByReason, Counter>,
+    /// Feeds that exist now.
+    pub feeds: Gauge,
+    /// Bytes of raw records that the tails keep.
+    pub tail_bytes: Gauge,
+    /// Bytes that the history cache holds.
+    pub history_cache_bytes: Gauge,
+    /// Range reads that went to a source (the others were shared or cached).
+    pub history_reads: Counter,
+    /// Times that a reader fell off its feed's ring and went back to catch-up.
+    pub fell_behind: Counter,
+    /// Readers in catch-up now.
+    pub catchup_readers: Gauge,
+    /// 1 while the source answers.
+    pub source_reachable: Family<BySource, Gauge>,
+    /// Events taken by the intake.
+    pub intake_events: Counter,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        macro_rules! metric {
+            ($name:literal, $help:literal) => {{
+                let metric = Default::default();
+                register(r, $name, $help, &metric);
+                metric
+            }};
+        }
+        let mut this = Self {
+            connected_clients: metric!(
+                "eventstreams_connected_clients",
+                "Readers connected now, by stream"
+            ),
+            client_connections: metric!(
+                "eventstreams_client_connections",
+                "Streams opened, by the streams asked for"
+            ),
+            streams_ended: metric!("tidegate_streams_ended", "Streams ended, by reason"),
+            refusals: metric!("tidegate_refusals", "Requests refused, by reason"),
+            events_delivered: metric!("tidegate_events_delivered", "Events given to readers"),
+            delivered_bytes: metric!("tidegate_delivered_bytes", "Bytes of stream bodies"),
+            events_skipped: metric!(
+                "tidegate_events_skipped",
+                "Records that are no event, by stream and reason"
+            ),
+            gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
+            feeds: metric!("tidegate_feeds", "Feeds that exist now"),
+            tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
+            history_cache_bytes: metric!(
+                "tidegate_history_cache_bytes",
+                "Bytes in the history cache"
+            ),
+            history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
+            fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
+            catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
+            source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
+            intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            combinations: Mutex::default(),
+            registry: Registry::default(),
+        };
+        this.registry = registry;
+        this
+    }
+
+    /// Counts a stream opened for these streams (sorted names).
+    pub fn stream_opened<S: AsRef<str>>(&self, streams: &[S]) {
+        let mut joined = streams.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+        let mut known = self.combinations.lock().expect("no holder panics");
+        if !known.contains(&joined) {
+            if known.len() < COMBINATIONS_MAX {
+                known.insert(joined.clone());
+            } else {
+                joined = "other".to_owned();
+            }
+        }
+        drop(known);
+        self.client_connections.get_or_create(&ByStreams { streams: joined }).inc();
+    }
+
+    /// The text that Prometheus scrapes (OpenMetrics).
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a String takes all that is written");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: &M)
+where
+    M: prometheus_client::registry::Metric + Clone,
+{
+    registry.register(name, help, metric.clone());
+}

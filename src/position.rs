@@ -1,0 +1,72 @@
+//! Positions: what `id` says, and what comes back in `Last-Event-ID` and `since`. (Interface;
+//! being written.)
+//!
+//! Pure, and hostile input is its business. Knows no source: whether a position still holds is
+//! decided in `session/resolve.rs`.
+
+use crate::event::{LogTag, Offset, TimestampMs, TopicPartition};
+
+pub mod gap;
+
+/// The time that goes with an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PositionTime {
+    /// Of the last record before the position.
+    Record(TimestampMs),
+    /// No record is before it: the time at which the position was made.
+    MadeUp(TimestampMs),
+}
+
+impl PositionTime {
+    /// The milliseconds, whichever it is.
+    #[must_use]
+    pub fn ms(self) -> TimestampMs {
+        match self {
+            Self::Record(t) | Self::MadeUp(t) => t,
+        }
+    }
+}
+
+/// Where a reader is in one partition: everything below `next` has been passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionPosition {
+    /// The incarnation that `next` speaks of.
+    pub log: Option<LogTag>,
+    /// The next offset to read.
+    pub next: Offset,
+    /// The time that goes with it.
+    pub time: PositionTime,
+}
+
+/// Where to go on in one partition, as a client asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResumeAt {
+    /// `offset: -1`.
+    Latest,
+    /// `offset: -2`.
+    Earliest,
+    /// An offset, and the time of the record before it where the id has one.
+    Offset(Offset, Option<PositionTime>),
+    /// A time alone.
+    Time(TimestampMs),
+}
+
+/// One entry of a `Last-Event-ID`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResumeEntry {
+    /// Which partition.
+    pub tp: TopicPartition,
+    /// Where.
+    pub at: ResumeAt,
+    /// Of which incarnation.
+    pub log: Option<LogTag>,
+}
+
+/// A `Last-Event-ID` that could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastEventId {
+    /// Names of topics, streams or aliases: no position.
+    Names(Vec<String>),
+    /// Positions, each partition at most once.
+    Positions(Vec<ResumeEntry>),
+}

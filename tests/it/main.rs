@@ -1,0 +1,1 @@
+//! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
