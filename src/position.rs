@@ -70,31 +70,3 @@ pub enum LastEventId {
     /// Positions, each partition at most once.
     Positions(Vec<ResumeEntry>),
 }
-
-// PLACEHOLDER, http branch only: dropped at merge for the real parsers. ------------------------
-#[derive(Debug)]
-#[allow(missing_docs)]
-pub struct BadPosition;
-impl std::fmt::Display for BadPosition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("placeholder: no array")
-    }
-}
-#[derive(Debug)]
-#[allow(missing_docs)]
-pub struct BadSince;
-impl std::fmt::Display for BadSince {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("placeholder: no number")
-    }
-}
-#[allow(missing_docs, clippy::missing_errors_doc)]
-pub fn parse_last_event_id(header: &[u8]) -> Result<Option<LastEventId>, BadPosition> {
-    let text = std::str::from_utf8(header).map_err(|_| BadPosition)?;
-    serde_json::from_str(text).map(|n| Some(LastEventId::Names(n))).map_err(|_| BadPosition)
-}
-#[allow(missing_docs, clippy::missing_errors_doc)]
-pub fn parse_since(text: &str) -> Result<TimestampMs, BadSince> {
-    text.parse().map(TimestampMs).map_err(|_| BadSince)
-}
-// End of the placeholder. ----------------------------------------------------------------------

@@ -31,11 +31,3 @@ pub struct Gap {
     /// Why.
     pub reason: GapReason,
 }
-
-// PLACEHOLDER, http branch only: dropped at merge for the real header. -------------------------
-#[allow(missing_docs, clippy::must_use_candidate)]
-pub fn header_value(gaps: &[Gap]) -> Option<String> {
-    let gap = gaps.first()?;
-    Some(format!("\"{}\";p={};from={}", gap.tp.topic, gap.tp.partition, gap.from))
-}
-// End of the placeholder. ----------------------------------------------------------------------
