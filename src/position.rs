@@ -1,12 +1,23 @@
-//! Positions: what `id` says, and what comes back in `Last-Event-ID` and `since`. (Interface;
-//! being written.)
+//! Positions: what `id` says, and what comes back in `Last-Event-ID` and `since`.
 //!
-//! Pure, and hostile input is its business. Knows no source: whether a position still holds is
-//! decided in `session/resolve.rs`.
+//! ```text
+//!  PartitionPosition ──print──▶ id ──the client, perhaps through its own JSON──▶ Last-Event-ID
+//!                                                                                  │ parse
+//!  since (a time) ──────────▶ TimestampMs                  ResumeEntry, per partition ◀┘
+//! ```
+//! Pure, and hostile input is its business: any text gives a value or an error that says what was
+//! found. Knows no source: whether a position still holds is decided in `session/resolve.rs`.
 
 use crate::event::{LogTag, Offset, TimestampMs, TopicPartition};
 
 pub mod gap;
+mod parse;
+mod print;
+mod since;
+
+pub use parse::{BadPosition, ENTRIES_MAX, parse_last_event_id};
+pub use print::{write_fragment, write_id};
+pub use since::{BadSince, parse_since};
 
 /// The time that goes with an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +56,8 @@ pub enum ResumeAt {
     Latest,
     /// `offset: -2`.
     Earliest,
-    /// An offset, and the time of the record before it where the id has one.
+    /// An offset, and the time of the record before it where the id has one. With offset 0 that
+    /// time is always `MadeUp`: no record is before it.
     Offset(Offset, Option<PositionTime>),
     /// A time alone.
     Time(TimestampMs),
@@ -65,8 +77,17 @@ pub struct ResumeEntry {
 /// A `Last-Event-ID` that could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LastEventId {
-    /// Names of topics, streams or aliases: no position.
+    /// Names of topics, streams or aliases, as they were given: no position.
     Names(Vec<String>),
-    /// Positions, each partition at most once.
+    /// Positions in the order in which they were given, each partition at most once.
     Positions(Vec<ResumeEntry>),
+}
+
+/// At most the first 100 characters of what a client sent, for an error that is shown to it.
+fn shortened(text: &str) -> String {
+    const SHOWN_CHARS: usize = 100;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
