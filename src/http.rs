@@ -56,7 +56,8 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// Opens streams.
     pub sessions: Arc<Sessions>,
-    /// Where streams opened are counted.
+    /// Where requests for streams that ask for nothing are counted. (What the gate refuses, it
+    /// counts itself; what opens, the session.)
     pub metrics: Arc<Metrics>,
     /// What the operator chose.
     pub settings: Settings,
