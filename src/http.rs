@@ -1,1 +1,63 @@
-//! (being written)
+//! The HTTP front: what a request asks for, and how it is answered.
+//!
+//! ```text
+//!  listen ─▶ hyper (request head) ─▶ middleware ─▶ router ─┬─ stream ─▶ gate ─▶ session (the body)
+//!                                        ▲                 └─ info, openapi, ui
+//!                                        └── problem: every error, one shape
+//! ```
+//! Only this module knows routes. It knows no source, no feed and nothing of how a stream's bytes
+//! come to be: the body of a stream is the session's from the first byte to the last.
+
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::session::Sessions;
+
+mod info;
+pub mod listen;
+mod middleware;
+mod openapi;
+pub mod problem;
+mod router;
+mod stream;
+mod ui;
+
+pub use router::router;
+
+/// What the operator may change of the front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Serve the stream browser at `/v2/ui/`.
+    pub ui: bool,
+    /// For people, in `/_info` and the documentation.
+    pub description: String,
+    /// Where `/_info/home` leads.
+    pub home: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ui: true,
+            description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+            home: "/?doc".to_owned(),
+        }
+    }
+}
+
+/// Everything that the routes need.
+#[derive(Clone)]
+pub struct Front {
+    /// Which streams there are.
+    pub catalog: Arc<Catalog>,
+    /// Who may come in.
+    pub gate: Arc<Gate>,
+    /// Opens streams.
+    pub sessions: Arc<Sessions>,
+    /// Where streams opened are counted.
+    pub metrics: Arc<Metrics>,
+    /// What the operator chose.
+    pub settings: Settings,
+}

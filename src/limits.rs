@@ -9,6 +9,22 @@ pub const PARTITIONS_PER_REQUEST_MAX: usize = 128;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 * 1024;
 /// A request head that is not there in this time is a 408.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's path and query; more is a 414.
+pub const REQUEST_URI_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that a connection reads while it looks for the end of a head. More than a head may have,
+/// so that a head somewhat too long can still be answered in words.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one text of the client's that an error answer repeats.
+pub const ECHO_BYTES_MAX: usize = 2048;
+/// A closed connection waits this long for the client to close its side, lest bytes on the way
+/// are lost to a reset.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that a closed connection reads and drops meanwhile.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024;
+/// After an accept that failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the kernel holds until they are accepted.
+pub const ACCEPT_BACKLOG: u32 = 4096;
 /// Bytes of the `x-stream-gap` header; the rest is counted in `more=`.
 pub const GAP_HEADER_BYTES_MAX: usize = 1024;
 /// All look-ups that fix a stream's start, together. Then it is a 503.

@@ -1,0 +1,199 @@
+//! The public port: sockets in, requests to the router, whole answers out.
+//!
+//! ```text
+//!  bind ─▶ Bound (its port is known) ─▶ serve ─▶ accept ─▶ one task per connection ─▶ linger, close
+//! ```
+//! Knows nothing of routes. A connection whose client has hung up is noticed while its answer is
+//! still being made, since hyper keeps reading then; the body is dropped at once. A client that
+//! only closes its sending side is taken for gone too: on a quiet stream the two cannot be told
+//! apart, and a slot that is held for nobody costs more.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use self::wire::Wire;
+use super::problem::{AppError, answer_to_no_request};
+use crate::limits::{
+    ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, LINGER, LINGER_BYTES_MAX,
+    REQUEST_HEAD_TIMEOUT,
+};
+
+mod wire;
+
+/// A port that is taken and not served yet: whoever connects waits.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+    head_timeout: Duration,
+}
+
+/// Takes a port; port 0 lets the system choose one.
+///
+/// # Errors
+/// What the system says.
+pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    let listener = socket.listen(ACCEPT_BACKLOG)?;
+    let addr = listener.local_addr()?;
+    Ok(Bound { listener, addr, head_timeout: REQUEST_HEAD_TIMEOUT })
+}
+
+impl Bound {
+    /// The address with the real port.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How long a request head may take; by default `limits::REQUEST_HEAD_TIMEOUT`. A connection
+    /// that is kept open without a request is closed after the same time.
+    #[must_use]
+    pub fn head_timeout(self, head_timeout: Duration) -> Self {
+        Self { head_timeout, ..self }
+    }
+}
+
+/// Serves until `shutdown`; then the port is closed, connections without a request are too, and
+/// this returns when the last answer has gone out. A stream ends only through its body: to end all
+/// is the business of whoever makes the bodies. Dropped, it cuts all connections.
+pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken) {
+    let Bound { listener, head_timeout, .. } = bound;
+    let mut connections = JoinSet::new();
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            // Without this branch the set would keep what has ended.
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => {
+                    failing = false;
+                    let connection = Connection { peer, head_timeout, shutdown: shutdown.clone() };
+                    connections.spawn(connection.drive(socket, router.clone()));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(%error, "cannot accept connections, trying on");
+                    }
+                    failing = true;
+                    // No descriptors or no memory: whoever waits in the backlog waits on, and the
+                    // processor is not burnt meanwhile.
+                    let pause = tokio::time::sleep(ACCEPT_PAUSE);
+                    tokio::select! { () = pause => {}, () = shutdown.cancelled() => break }
+                }
+            },
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// The client was gone before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    let kinds = [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted];
+    kinds.contains(&error.kind())
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}
+
+struct Connection {
+    peer: SocketAddr,
+    head_timeout: Duration,
+    shutdown: CancellationToken,
+}
+
+impl Connection {
+    async fn drive(self, socket: TcpStream, router: Router) {
+        // An event is one write: it must not wait for the next one.
+        let _ = socket.set_nodelay(true);
+        let peer = self.peer;
+        let service = service_fn(move |request| Box::pin(respond(router.clone(), peer, request)));
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(Wire::new(socket)), service);
+
+        // hyper leaves the socket to us when it is done, so that it can be closed with care.
+        let outcome = tokio::select! {
+            outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
+            () = self.shutdown.cancelled() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            }
+        };
+        let parts = connection.into_parts();
+        let mut socket = parts.io.into_inner().into_socket();
+        match outcome {
+            Ok(()) => linger(socket).await,
+            Err(error) if error.is_parse() => linger(socket).await,
+            // Half a head is answered; of a connection kept open for later nobody waits for one,
+            // and an answer to nothing would be taken for that to the next request.
+            Err(error) if error.is_timeout() && !parts.read_buf.is_empty() => {
+                let _ = socket.write_all(&answer_to_no_request(&AppError::HeadTimeout)).await;
+                linger(socket).await;
+            }
+            Err(error) => tracing::trace!(%error, "connection ended"),
+        }
+    }
+}
+
+async fn respond(
+    router: Router,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request.map(Body::new)).await
+}
+
+/// Says that nothing more will be sent, and waits a little for the client to do the same. A plain
+/// close with bytes of the client unread would reset the connection, and what it has not taken
+/// yet would be lost.
+async fn linger(mut socket: TcpStream) {
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut dropped = [0; 4096];
+        let mut left = LINGER_BYTES_MAX;
+        while let Ok(n @ 1..) = socket.read(&mut dropped).await {
+            left = left.saturating_sub(n);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}

@@ -1,0 +1,146 @@
+//! The socket as hyper sees it, with one correction: an answer that hyper gives by itself, to what
+//! is no request that could reach the router, is written as problem JSON like every other error.
+//!
+//! hyper has no hook for these answers. They are known by what no answer of ours is: a 400, 414 or
+//! 431 with a head and no body.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::problem::{AppError, answer_to_no_request};
+
+/// A socket, and what is left to write of a replaced answer.
+#[derive(Debug)]
+pub(super) struct Wire {
+    socket: TcpStream,
+    instead: Option<Instead>,
+}
+
+#[derive(Debug)]
+struct Instead {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Wire {
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self { socket, instead: None }
+    }
+
+    pub(super) fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
+    /// Writes the replacement for `head`, all of it, then says that `head` has been written. hyper
+    /// offers the same bytes again until then.
+    fn poll_instead(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
+        while let Some(Instead { bytes, written }) = &mut self.instead {
+            if *written == bytes.len() {
+                break;
+            }
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes[*written..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += n;
+        }
+        self.instead = None;
+        Poll::Ready(Ok(head.len()))
+    }
+
+    fn notices(&mut self, head: &[u8]) -> bool {
+        if self.instead.is_none() {
+            let error = replaced(head);
+            self.instead = error.map(|e| Instead { bytes: answer_to_no_request(&e), written: 0 });
+        }
+        self.instead.is_some()
+    }
+}
+
+/// What hyper's own answer means; `None` for every other.
+fn replaced(written: &[u8]) -> Option<AppError> {
+    // The one look at every write: all others are gone here.
+    let status = written.strip_prefix(b"HTTP/1.1 4")?.get(..2)?;
+    let has_no_body = written.ends_with(b"\r\n\r\n")
+        && written.windows(19).any(|w| w.eq_ignore_ascii_case(b"content-length: 0\r\n"));
+    if !has_no_body {
+        return None;
+    }
+    match status {
+        b"00" => Some(AppError::Malformed),
+        b"14" => Some(AppError::UriTooLong),
+        b"31" => Some(AppError::HeadTooLarge),
+        _ => None,
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.notices(buf) {
+            return self.poll_instead(cx, buf);
+        }
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [head] = bufs
+            && self.notices(head)
+        {
+            return self.poll_instead(cx, head);
+        }
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_without_body_is_replaced() {
+        let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
+        assert!(matches!(replaced(own), Some(AppError::HeadTooLarge)));
+        let ours = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 10\r\n\r\n";
+        assert!(replaced(ours).is_none());
+        let ours = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}";
+        assert!(replaced(ours).is_none());
+        let found = b"HTTP/1.1 301 Moved Permanently\r\ncontent-length: 0\r\n\r\n";
+        assert!(replaced(found).is_none());
+        assert!(replaced(b"").is_none());
+        assert!(replaced(b"HTTP/1.1 4").is_none());
+    }
+}
