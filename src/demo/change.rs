@@ -155,7 +155,7 @@ fn edit(state: &mut State, at: TimestampMs, rng: &mut StdRng) -> Change {
         ..recent(state, (page.namespace, &page.title), &who, &said, s)
     };
     let reverted = reverts.then(|| vec![old.new]);
-    told(state, recent, page, &who, reverted, at, rng)
+    told(state, recent, page, &who, reverted, rng)
 }
 
 fn new(state: &mut State, at: TimestampMs, rng: &mut StdRng) -> Change {
@@ -190,7 +190,7 @@ fn new(state: &mut State, at: TimestampMs, rng: &mut StdRng) -> Change {
         revision: Some(OldNew { old: None, new: rev }),
         ..recent(state, (namespace, &page.title), &who, &Comment { text, html }, s)
     };
-    told(state, recent, page, &who, None, at, rng)
+    told(state, recent, page, &who, None, rng)
 }
 
 /// The revision that goes with an edit or a new page; the page is remembered.
@@ -200,7 +200,6 @@ fn told(
     page: Page,
     who: &Person,
     reverted: Option<Vec<u64>>,
-    at: TimestampMs,
     rng: &mut StdRng,
 ) -> Change {
     let (model, format) = match state.wiki.kind {
@@ -250,7 +249,6 @@ fn told(
         rev_revert_details: reverted.map(details),
         rev_slots: Slots { main: slot(model, sha1, page.len, page.rev), mediainfo },
     };
-    debug_assert!(at.0 / 1000 >= recent.timestamp, "an event is never before what it tells");
     let uri = url(state, &page.title);
     state.touched(page);
     Change { uri, recent, revision: Some(revision) }
@@ -293,40 +291,41 @@ fn log(state: &mut State, at: TimestampMs, rng: &mut StdRng) -> Change {
     let local = language::of(state.wiki.language);
     let account = people::account_name(local, rng);
     let of_user = format!("{}:{account}", local.namespaces[1]);
-    let bot = rng.random_bool(0.15);
+    let roll = rng.random_range(0..100);
+    // Bots upload, move and delete; they open no accounts, block and thank nobody.
+    let bot = (35..85).contains(&roll) && rng.random_bool(0.3);
     let who = people::pick(&mut state.people, bot, rng);
     let moved = named(state, rng).1;
-    let (log_type, log_action, target, params, action): (_, _, _, Value, _) =
-        match rng.random_range(0..100) {
-            0..=34 => {
-                let action = format!("New user account [[{of_user}]]");
-                let params = json!({"userid": state.next_page()});
-                ("newusers", "create", (2, of_user), params, action)
-            }
-            35..=54 => {
-                let (action, params) = (format!("uploaded [[{}]]", page.title), upload(at, rng));
-                ("upload", "upload", (page.namespace, page.title), params, action)
-            }
-            55..=69 => {
-                let action = format!("moved [[{}]] to [[{moved}]]", page.title);
-                let params = json!({"target": moved, "noredir": "0"});
-                ("move", "move", (page.namespace, page.title), params, action)
-            }
-            70..=84 => {
-                let action = format!("deleted [[{}]]", page.title);
-                ("delete", "delete", (page.namespace, page.title), json!([]), action)
-            }
-            85..=94 => {
-                let action = format!("blocked [[{of_user}]] with an expiration time of 31 hours");
-                let flags = "nocreate,noemail";
-                let params = json!({"duration": "31 hours", "flags": flags, "sitewide": true});
-                ("block", "block", (2, of_user), params, action)
-            }
-            _ => {
-                let action = format!("thanked [[{of_user}]]");
-                ("thanks", "thank", (2, of_user), json!([]), action)
-            }
-        };
+    let (log_type, log_action, target, params, action): (_, _, _, Value, _) = match roll {
+        0..=34 => {
+            let action = format!("New user account [[{of_user}]]");
+            let params = json!({"userid": state.next_page()});
+            ("newusers", "create", (2, of_user), params, action)
+        }
+        35..=54 => {
+            let (action, params) = (format!("uploaded [[{}]]", page.title), upload(at, rng));
+            ("upload", "upload", (page.namespace, page.title), params, action)
+        }
+        55..=69 => {
+            let action = format!("moved [[{}]] to [[{moved}]]", page.title);
+            let params = json!({"target": moved, "noredir": "0"});
+            ("move", "move", (page.namespace, page.title), params, action)
+        }
+        70..=84 => {
+            let action = format!("deleted [[{}]]", page.title);
+            ("delete", "delete", (page.namespace, page.title), json!([]), action)
+        }
+        85..=94 => {
+            let action = format!("blocked [[{of_user}]] with an expiration time of 31 hours");
+            let flags = "nocreate,noemail";
+            let params = json!({"duration": "31 hours", "flags": flags, "sitewide": true});
+            ("block", "block", (2, of_user), params, action)
+        }
+        _ => {
+            let action = format!("thanked [[{of_user}]]");
+            ("thanks", "thank", (2, of_user), json!([]), action)
+        }
+    };
     let remark = prose::summary(local, &target.1, rng);
     let (log_id, rc, s) = (state.next_log(), state.next_rc(rng), second(at, rng));
     let log_action_comment = match remark.text.as_str() {

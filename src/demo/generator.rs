@@ -12,7 +12,7 @@ use super::change::{Act, Change, happen};
 use super::people::{accounts, date_time};
 use super::shape::{Event, Meta, Performer, RECENTCHANGE, REVISION_CREATE, RevisionCreate};
 use super::shape::{Slot, Slots};
-use super::wikis::{State, WIKIS};
+use super::wikis::{Kind, State, WIKIS};
 use super::{PAGE_CREATE, REVISION, STREAMS, language};
 use crate::event::{TimestampMs, TopicName};
 use crate::source::NewRecord;
@@ -106,8 +106,11 @@ impl Generator {
     fn wiki(&mut self, act: Act) -> usize {
         let share = |w: &super::wikis::Wiki| match act {
             Act::Edit | Act::New | Act::Log => w.edits,
-            // Items have no categories, and nothing outside changes them.
-            Act::Categorize | Act::External => w.categories,
+            // Items have no categories.
+            Act::Categorize => w.categories,
+            // Items change, and the articles about them with them.
+            Act::External if w.kind == Kind::Articles => w.edits,
+            Act::External => 0,
         };
         let mut left = self.rng.random_range(0..WIKIS.iter().map(share).sum());
         let found = WIKIS.iter().position(|wiki| {

@@ -168,7 +168,8 @@ fn the_check_of_schemas_finds_what_is_wrong() {
     let good = made(1, 20).into_iter().find(|m| m.stream == "revision-create");
     let good = good.expect("some revision").event;
     assert!(mistakes(&schema, &good).is_empty());
-    let spoilt: [(&str, fn(&mut Value)); 9] = [
+    type Spoil = fn(&mut Value);
+    let spoilt: [(&str, Spoil); 9] = [
         ("required", |e| drop(e.as_object_mut().expect("object").remove("rev_id"))),
         ("required", |e| drop(e["meta"].as_object_mut().expect("object").remove("stream"))),
         ("type", |e| e["rev_len"] = "7".into()),
