@@ -15,8 +15,8 @@ pub type Appended = Result<(Partition, Offset), SinkError>;
 /// in order before any is waited for, and records of one partition keep their order.
 pub async fn append_all(sink: &dyn Sink, records: Vec<NewRecord>) -> Vec<Appended> {
     let mut appends: Vec<_> = records.into_iter().map(|r| maybe_done(sink.append(r))).collect();
-    // Unconstrained: past its budget tokio would make a channel look full, and the rest would be
-    // taken in whatever order they are woken.
+    // Unconstrained: past its budget tokio would make a channel look full, and the order of the
+    // rest would hang on the order in which they are woken.
     tokio::task::unconstrained(async {
         for append in &mut appends {
             let _ = poll!(append);
