@@ -244,7 +244,8 @@ pub enum SinkError {
 /// Where records can be written to.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// Writes one record; when this returns it is durable. Concurrent calls are batched.
+    /// Writes one record; when this returns it is durable. Concurrent calls are batched; they are
+    /// taken in the order in which they are polled for the first time.
     ///
     /// # Errors
     /// See `SinkError`.
