@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::gate::Gate;
-use crate::metrics::Metrics;
 use crate::session::Sessions;
 
 mod info;
@@ -56,8 +55,6 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// Opens streams.
     pub sessions: Arc<Sessions>,
-    /// Where streams opened are counted.
-    pub metrics: Arc<Metrics>,
     /// What the operator chose.
     pub settings: Settings,
 }

@@ -73,9 +73,7 @@ pub(super) async fn open(
     // address), 403 (blocked), 429 (holds its limit).
     let (request, format) = read(&front.catalog, &names, &uri, &headers)?;
     let permit = front.gate.admit()?;
-    let streams = request.selection.streams.clone();
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
-    front.metrics.stream_opened(&streams);
 
     let mut response = answer(format, &opened.gaps, Body::new(opened.body));
     // A connection that has carried a stream carries nothing after it.

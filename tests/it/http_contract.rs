@@ -14,13 +14,18 @@ use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
 use serde_json::Value;
 use tidegate::catalog::{Catalog, Stream};
-use tidegate::event::TopicName;
+use tidegate::event::{Offset, TimestampMs, TopicName, TopicPartition};
+use tidegate::feed::history::History;
+use tidegate::feed::lines::Lines;
+use tidegate::feed::{self, Hub};
 use tidegate::gate::Gate;
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::metrics::Metrics;
-use tidegate::session::Sessions;
+use tidegate::session::{self, Sessions};
+use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -91,16 +96,75 @@ fn front(settings: Settings) -> (Router, Arc<Gate>) {
     let front = Front {
         catalog: Arc::new(catalog()),
         gate: Arc::clone(&gate),
-        sessions: sessions_without_source(),
-        metrics,
+        sessions: sessions_without_source(&gate, &metrics),
         settings,
     };
     let extra = Router::new().route("/v1/events", post(async || "taken"));
     (router(front, extra), gate)
 }
 
-fn sessions_without_source() -> Arc<Sessions> {
-    Arc::new(Sessions {})
+/// Sessions over a source that is known to be down.
+fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
+    let catalog = Arc::new(catalog());
+    let lines = Lines::new(&catalog, None, Arc::clone(metrics));
+    let hub = Hub::new("down", lines, feed::Settings::default(), Arc::clone(metrics));
+    hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
+    let source = Arc::new(Down) as Arc<dyn Source>;
+    let history = History::new(source, Arc::clone(&hub), 0, Arc::clone(metrics));
+    let settings = session::Settings {
+        keepalive: Duration::from_secs(15),
+        lifetime: None,
+        retry_ms: 2000,
+        catchup_slots: 1,
+    };
+    Sessions::new((hub, history), catalog, Arc::clone(gate), settings, Arc::clone(metrics))
+}
+
+/// A source that answers nothing.
+#[derive(Debug)]
+struct Down;
+
+impl Down {
+    fn error() -> SourceError {
+        SourceError::Unreachable { source_name: "down".into(), cause: "it is down".into() }
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Down {
+    fn name(&self) -> &str {
+        "down"
+    }
+
+    async fn topic(&self, _: &TopicName) -> Result<TopicInfo, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn watermarks(&self, _: &TopicPartition) -> Result<Watermarks, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn offset_at(
+        &self,
+        _: &TopicPartition,
+        _: TimestampMs,
+    ) -> Result<Option<Offset>, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn read(
+        &self,
+        _: &TopicPartition,
+        _: Offset,
+        _: Offset,
+        _: usize,
+    ) -> Result<Fetched, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn tail(&self, _: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
+        out.closed().await;
+    }
 }
 
 fn catalog() -> Catalog {
@@ -684,11 +748,11 @@ async fn a_stop_closes_the_port_and_idle_connections_and_waits_for_open_streams(
 #[tokio::test]
 async fn a_handler_that_panics_is_a_500_and_hurts_nobody_else() {
     let metrics = Arc::new(Metrics::new());
+    let gate = Gate::new(1, Arc::clone(&metrics));
     let front = Front {
         catalog: Arc::new(catalog()),
-        gate: Gate::new(1, Arc::clone(&metrics)),
-        sessions: sessions_without_source(),
-        metrics,
+        sessions: sessions_without_source(&gate, &metrics),
+        gate,
         settings: Settings::default(),
     };
     async fn breaks() -> &'static str {
