@@ -1,7 +1,7 @@
 //! `tidegate produce`: events from lines of JSON into a stream, in their order.
 //!
 //! ```text
-//!  stdin or file ─▶ input (a thread; chunks) ─▶ deliver (one chunk at a time) ─▶ target
+//!  stdin or file ─▶ input (a thread) ─▶ one growing chunk ─▶ deliver ─▶ target
 //! ```
 //! One chunk is on its way at a time, so events are taken in the order of their lines; those of a
 //! chunk travel and are committed together. Events that the target cannot take now are sent again
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -26,7 +25,7 @@ mod input;
 mod report;
 mod target;
 
-use input::{Chunk, Line};
+use input::{Chunk, Line, Lines};
 use report::{Report, Tally};
 use target::{Direct, Fate, Gateway, Target};
 
@@ -127,9 +126,9 @@ async fn produce(
     mut report: Report,
     stop: &CancellationToken,
 ) -> Tally {
-    let mut chunks = input::read(input, stream.to_owned());
+    let mut lines = input::read(input, stream.to_owned());
     let mut tally = Tally::new();
-    while let Some(chunk) = next(&mut chunks, stop, &mut tally).await {
+    while let Some(chunk) = next(&mut lines, stop, &mut tally).await {
         deliver(chunk, target, &mut report, &mut tally, stop).await;
         if tally.is_stopped() {
             break;
@@ -139,18 +138,14 @@ async fn produce(
     tally
 }
 
-async fn next(
-    chunks: &mut mpsc::Receiver<std::io::Result<Chunk>>,
-    stop: &CancellationToken,
-    tally: &mut Tally,
-) -> Option<Chunk> {
+async fn next(lines: &mut Lines, stop: &CancellationToken, tally: &mut Tally) -> Option<Chunk> {
     let chunk = tokio::select! {
         biased;
         () = stop.cancelled() => {
             tally.stopped("it was interrupted".to_owned());
             return None;
         }
-        chunk = chunks.recv() => chunk?,
+        chunk = lines.next() => chunk?,
     };
     chunk.map_err(|error| tally.stopped(format!("the input cannot be read: {error}"))).ok()
 }

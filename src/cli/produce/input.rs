@@ -1,24 +1,23 @@
-//! Lines of a file or of the standard input, made ready to be sent, in chunks of bounded size.
+//! Lines of a file or of the standard input, made ready to be sent.
 //!
-//! Read on a thread of its own, since a read of a terminal or a pipe cannot be broken off. The
-//! channel holds so few chunks that memory stays bounded however far the target is behind. A
-//! chunk goes out as soon as nothing more is there to be read, so events of a slow pipe go out
-//! one by one and those of a file by the hundred.
+//! Read on a thread of its own, since a read of a terminal or a pipe cannot be broken off. Between
+//! it and the sender lies one chunk: the reader adds to it and waits while it is full, the sender
+//! takes all of it when it is free. So memory is bounded, a lone event goes out at once, and the
+//! chunks grow by themselves when events come faster than they can be sent.
 
 use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::intake::event::{BadEvent, with_stream};
 use crate::limits;
 
 /// Bytes that are read ahead.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// A chunk that has so many bytes, or lines, goes out.
-const CHUNK_BYTES: usize = 512 * 1024;
+/// A chunk that has so many bytes, or lines, is full.
+const CHUNK_BYTES: usize = 1024 * 1024;
 const CHUNK_LINES: usize = 1000;
-/// Chunks that wait to be sent.
-const CHUNKS_WAITING: usize = 2;
 /// Bytes of one line; what the intake takes as a body, less the room for `meta.stream`.
 const LINE_BYTES_MAX: usize = limits::INTAKE_BODY_BYTES_MAX - 4096;
 
@@ -54,53 +53,112 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    fn is_full(&self) -> bool {
-        self.event_bytes >= CHUNK_BYTES || self.lines.len() + self.bad.len() >= CHUNK_LINES
+    /// Whether so many bytes more fit in. A line that is larger than a chunk goes alone.
+    fn has_room(&self, bytes: usize) -> bool {
+        let few = self.lines.len() + self.bad.len() < CHUNK_LINES;
+        few && (self.event_bytes == 0 || self.event_bytes + bytes <= CHUNK_BYTES)
     }
 }
 
-/// Starts to read. The channel ends with the input; a failure of the input is its last word.
-pub(super) fn read(
-    input: impl Read + Send + 'static,
-    stream: String,
-) -> mpsc::Receiver<std::io::Result<Chunk>> {
-    let (out, chunks) = mpsc::channel(CHUNKS_WAITING);
-    // Not joined: it may hang in a read for ever, and ends with the process or with the channel.
-    std::thread::spawn(move || {
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
-        if let Err(error) = forward(&mut input, &stream, &out) {
-            let _ = out.blocking_send(Err(error));
-        }
-    });
-    chunks
+/// The sender's end. Dropped, it makes the reader stop at its next line.
+pub(super) struct Lines(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// The chunk has been taken, or nobody will take it any more.
+    room: Condvar,
+    /// There is something to be taken, or the end.
+    news: Notify,
 }
 
-fn forward(
-    input: &mut BufReader<impl Read>,
-    stream: &str,
-    out: &mpsc::Sender<std::io::Result<Chunk>>,
-) -> std::io::Result<()> {
-    let mut chunk = Chunk::default();
-    for number in 1.. {
-        let Some(line) = next_line(input, &mut chunk.read_bytes)? else { break };
-        match line.and_then(|line| prepared(&line, stream)) {
+#[derive(Default)]
+struct State {
+    chunk: Chunk,
+    /// How the input ended, until it has been told.
+    end: Option<std::io::Result<()>>,
+    ended: bool,
+    abandoned: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    /// Adds to the chunk when there is room; false: nobody takes it any more.
+    fn put(&self, number: u64, line: Result<Option<String>, BadLine>, read_bytes: u64) -> bool {
+        let bytes = line.as_ref().map_or(0, |event| event.as_ref().map_or(0, String::len));
+        let full = |state: &mut State| !state.abandoned && !state.chunk.has_room(bytes);
+        let mut state = self.room.wait_while(self.state(), full).expect("no holder panics");
+        state.chunk.read_bytes += read_bytes;
+        match line {
             Ok(Some(event)) => {
-                chunk.event_bytes += event.len();
-                chunk.lines.push(Line { number, event });
+                state.chunk.event_bytes += event.len();
+                state.chunk.lines.push(Line { number, event });
             }
             Ok(None) => {}
-            Err(bad) => chunk.bad.push((number, bad)),
+            Err(bad) => state.chunk.bad.push((number, bad)),
         }
-        let more_is_here = input.buffer().contains(&b'\n');
-        if chunk.is_full() || !more_is_here {
-            let full = std::mem::take(&mut chunk);
-            if out.blocking_send(Ok(full)).is_err() {
-                return Ok(());
-            }
+        self.news.notify_one();
+        !state.abandoned
+    }
+}
+
+/// Starts to read.
+pub(super) fn read(input: impl Read + Send + 'static, stream: String) -> Lines {
+    let shared = Arc::<Shared>::default();
+    let lines = Lines(Arc::clone(&shared));
+    // Not joined: it may hang in a read for ever, and ends with the process.
+    std::thread::spawn(move || {
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+        let end = forward(&mut input, &stream, &shared);
+        let mut state = shared.state();
+        (state.end, state.ended) = (Some(end), true);
+        shared.news.notify_one();
+    });
+    lines
+}
+
+fn forward(input: &mut impl BufRead, stream: &str, shared: &Shared) -> std::io::Result<()> {
+    for number in 1.. {
+        let mut read_bytes = 0;
+        let Some(line) = next_line(input, &mut read_bytes)? else { break };
+        let line = line.and_then(|line| prepared(&line, stream));
+        if !shared.put(number, line, read_bytes) {
+            break;
         }
     }
-    let _ = out.blocking_send(Ok(chunk));
     Ok(())
+}
+
+impl Lines {
+    /// All lines that have come since the last time; waits for one. `None` at the end.
+    ///
+    /// # Errors
+    /// When the input could not be read on; what was read before has been given.
+    pub(super) async fn next(&mut self) -> Option<std::io::Result<Chunk>> {
+        loop {
+            {
+                let mut state = self.0.state();
+                if !state.chunk.lines.is_empty() || !state.chunk.bad.is_empty() {
+                    self.0.room.notify_one();
+                    return Some(Ok(std::mem::take(&mut state.chunk)));
+                }
+                if state.ended {
+                    return state.end.take()?.err().map(Err);
+                }
+            }
+            self.0.news.notified().await;
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.0.state().abandoned = true;
+        self.0.room.notify_one();
+    }
 }
 
 type MaybeLine = Result<Vec<u8>, BadLine>;
@@ -156,9 +214,9 @@ mod tests {
     use super::*;
 
     async fn all(input: Vec<u8>) -> (Vec<Chunk>, u64) {
-        let mut chunks = read(Cursor::new(input), "s".to_owned());
+        let mut lines = read(Cursor::new(input), "s".to_owned());
         let (mut all, mut bytes) = (Vec::new(), 0);
-        while let Some(chunk) = chunks.recv().await {
+        while let Some(chunk) = lines.next().await {
             let chunk = chunk.expect("in memory");
             bytes += chunk.read_bytes;
             all.push(chunk);
@@ -185,30 +243,80 @@ mod tests {
     async fn a_chunk_is_bounded_and_a_line_that_is_too_long_is_passed_over() {
         let long = format!("{{\"x\":\"{}\"}}\n", "y".repeat(LINE_BYTES_MAX));
         let short = format!("{{\"x\":\"{}\"}}\n", "y".repeat(1000));
-        let input = [short.repeat(2000), long, short.clone()].concat().into_bytes();
+        let large = format!("{{\"x\":\"{}\"}}\n", "y".repeat(LINE_BYTES_MAX - 20));
+        let input = [short.repeat(2000), long, short.clone(), large].concat().into_bytes();
         let length = u64::try_from(input.len()).expect("small");
         let (chunks, bytes) = all(input).await;
-        assert!(chunks.iter().all(|c| c.event_bytes < CHUNK_BYTES + 2 * short.len()));
+        assert!(chunks.iter().all(|c| c.event_bytes <= CHUNK_BYTES || c.lines.len() == 1));
+        assert!(chunks.iter().all(|c| c.event_bytes <= limits::INTAKE_BODY_BYTES_MAX));
         assert!(chunks.iter().all(|c| c.lines.len() <= CHUNK_LINES));
-        assert_eq!(chunks.iter().map(|c| c.lines.len()).sum::<usize>(), 2001);
+        assert_eq!(chunks.iter().map(|c| c.lines.len()).sum::<usize>(), 2002);
         let bad: Vec<_> = chunks.iter().flat_map(|c| c.bad.clone()).collect();
         assert_eq!(bad, [(2001, BadLine::TooLong)]);
         let last = chunks.iter().flat_map(|c| &c.lines).next_back().expect("the last");
-        assert_eq!(last.number, 2002);
+        assert_eq!(last.number, 2003);
         assert_eq!(bytes, length);
     }
 
     #[tokio::test]
     async fn a_line_goes_out_while_the_writer_pauses() {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
-        let mut chunks = read(reader, "s".to_owned());
+        let mut lines = read(reader, "s".to_owned());
         for _ in 0..3 {
             std::io::Write::write_all(&mut writer, b"{}\n{").expect("the reader is there");
-            let chunk = chunks.recv().await.expect("open").expect("no failure");
+            let chunk = lines.next().await.expect("open").expect("no failure");
             assert_eq!(chunk.lines.len(), 1);
             std::io::Write::write_all(&mut writer, b"}\n").expect("the reader is there");
-            let chunk = chunks.recv().await.expect("open").expect("no failure");
+            let chunk = lines.next().await.expect("open").expect("no failure");
             assert_eq!(chunk.lines.len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_that_fails_gives_what_it_had_and_then_its_error() {
+        struct Torn(bool);
+        impl Read for Torn {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(std::io::Error::other("torn"));
+                }
+                into[..6].copy_from_slice(b"{}\n{}\n");
+                Ok(6)
+            }
+        }
+        let mut lines = read(Torn(false), "s".to_owned());
+        let mut taken = 0;
+        let error = loop {
+            match lines.next().await.expect("an error before the end") {
+                Ok(chunk) => taken += chunk.lines.len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((taken, error.to_string().as_str()), (2, "torn"));
+        assert!(lines.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_reader_waits_for_room_and_stops_when_nobody_takes_its_lines() {
+        struct Endless(Arc<Mutex<usize>>);
+        impl Read for Endless {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                into[..3].copy_from_slice(b"{}\n");
+                *self.0.lock().expect("no holder panics") += 1;
+                Ok(3)
+            }
+        }
+        let read_lines = Arc::<Mutex<usize>>::default();
+        let count = || *read_lines.lock().expect("no holder panics");
+        let lines = read(Endless(Arc::clone(&read_lines)), "s".to_owned());
+        while count() < CHUNK_LINES + 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(count(), CHUNK_LINES + 1, "one more is in its hand");
+        drop(lines);
+        while Arc::strong_count(&read_lines) > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
 }
