@@ -1,3 +1,384 @@
-//! (being written)
+//! From what a source tells to frames that can be written.
+//!
+//! ```text
+//!  source.tail ─▶ Hub ── tails: where each partition stands, the last records
+//!                  │
+//!                  ├──▶ feed {a}    ring: frames + vector ──▶ sessions
+//!                  └──▶ feed {a,b}  ring: frames + vector ──▶ sessions
+//!  source.read ─▶ history: shared range reads ──▶ sessions in catch-up
+//! ```
+//! The hub applies one event of the tail to everything under one lock. So a feed's vector is, at
+//! every moment, where the tails of its partitions stand: there is no queue between the two that
+//! could be behind or lose something. Knows no reader and no HTTP.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::catalog::Selection;
+use crate::event::{Offset, TimestampMs, TopicName, TopicPartition};
+use crate::limits;
+use crate::metrics::{BySource, Metrics};
+use crate::position::gap::{Gap, GapReason};
+use crate::position::{PartitionPosition, PositionTime};
+use crate::source::{Loss, Source, TailEvent};
+
+pub mod history;
+pub mod lines;
 pub mod render;
+pub mod ring;
+pub mod tail;
+pub mod vector;
+
+use lines::Lines;
+use ring::Ring;
+use tail::{Remembered, TailRecord, Tails};
+use vector::{Cursor, Slot, Vector};
+
+/// What is known of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceState {
+    /// It has said once which topics there are.
+    pub surveyed: bool,
+    /// It is out of reach: what it said last.
+    pub down: Option<String>,
+}
+
+/// Bounds of the hub that an operator may change.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Bytes of frames in each feed's ring.
+    pub ring_bytes: usize,
+    /// Bytes of raw records in memory, all partitions together.
+    pub tail_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { ring_bytes: limits::RING_BYTES_MAX, tail_bytes: limits::TAIL_BYTES_MAX }
+    }
+}
+
+/// One feed: a set of topics that somebody reads live.
+#[derive(Debug)]
+pub struct Feed {
+    topics: Vec<TopicName>,
+    ring: Mutex<Ring>,
+    /// The ring's head index; who waits for entries watches it.
+    head: watch::Sender<u64>,
+    readers: AtomicUsize,
+    /// When the last reader left.
+    idle_since: Mutex<Instant>,
+}
+
+impl Feed {
+    /// The ring, for a short look.
+    pub fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().expect("no holder panics")
+    }
+
+    /// The place after the last entry. Everything that is acknowledged from now on lies behind it.
+    #[must_use]
+    pub fn now(&self) -> Cursor {
+        self.ring().head()
+    }
+
+    /// Says when the head moves.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Ring)) {
+        let mut ring = self.ring();
+        change(&mut ring);
+        let head = ring.head_index();
+        drop(ring);
+        self.head.send_replace(head);
+    }
+}
+
+/// A reader's hold on a feed: while there is one the feed stays.
+#[derive(Debug)]
+pub struct FeedHandle(Arc<Feed>);
+
+impl std::ops::Deref for FeedHandle {
+    type Target = Feed;
+
+    fn deref(&self) -> &Feed {
+        &self.0
+    }
+}
+
+impl Drop for FeedHandle {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock().expect("no holder panics") = Instant::now();
+        self.0.readers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// No further feed can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{} feeds exist already", limits::FEEDS_MAX)]
+pub struct TooManyFeeds;
+
+#[derive(Debug)]
+struct State {
+    tails: Tails,
+    feeds: HashMap<Selection, Arc<Feed>>,
+}
+
+impl State {
+    fn feeds_of<'a>(&'a self, topic: &'a TopicName) -> impl Iterator<Item = &'a Arc<Feed>> {
+        self.feeds.values().filter(move |f| f.topics.binary_search(topic).is_ok())
+    }
+}
+
+/// The tails of a source and the feeds made of them.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+    source_state: watch::Sender<SourceState>,
+    lines: Arc<Lines>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    source_name: String,
+}
+
+impl Hub {
+    /// A hub that knows nothing yet.
+    #[must_use]
+    pub fn new(
+        source_name: &str,
+        lines: Arc<Lines>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let state = State { tails: Tails::new(settings.tail_bytes), feeds: HashMap::new() };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            source_state: watch::Sender::default(),
+            lines,
+            settings,
+            metrics,
+            source_name: source_name.to_owned(),
+        })
+    }
+
+    /// Follows the source until the task is dropped.
+    pub async fn run(&self, source: Arc<dyn Source>, topics: Vec<TopicName>) {
+        let (out, mut events) = mpsc::channel(64);
+        let tail = source.tail(topics, out);
+        tokio::pin!(tail);
+        let mut sweep = tokio::time::interval(limits::FEED_IDLE.min(Duration::from_secs(5)));
+        let mut tail_runs = true;
+        loop {
+            tokio::select! {
+                () = &mut tail, if tail_runs => {
+                    tail_runs = false;
+                    self.unreachable("its tail has ended");
+                }
+                event = events.recv(), if tail_runs => match event {
+                    Some(event) => self.apply(event),
+                    None => tail_runs = false,
+                },
+                _ = sweep.tick() => self.sweep(Instant::now()),
+            }
+        }
+    }
+
+    /// Whether the source answers; watched by who opens streams.
+    #[must_use]
+    pub fn source_state(&self) -> watch::Receiver<SourceState> {
+        self.source_state.subscribe()
+    }
+
+    /// How lines are made; shared with the history.
+    #[must_use]
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.lines
+    }
+
+    /// Takes one thing that the tail told.
+    pub fn apply(&self, event: TailEvent) {
+        match event {
+            TailEvent::Opened { tp, log, append_time, next, last, after } => {
+                let time = last
+                    .map_or_else(|| PositionTime::MadeUp(TimestampMs::now()), PositionTime::Record);
+                let at = PartitionPosition { log, next, time };
+                let slot = Slot { tp, at, generation: 0, opened: at, append_time };
+                self.open(slot, after);
+            }
+            TailEvent::Records { tp, records, next } => self.pass(&tp, records, next),
+            TailEvent::Surveyed => self.reachable(true),
+            TailEvent::Reachable => self.reachable(false),
+            TailEvent::Unreachable { cause } => self.unreachable(&cause),
+            TailEvent::Gone { topic } => self.gone(&topic),
+        }
+    }
+
+    fn open(&self, slot: Slot, after: Option<Loss>) {
+        let mut state = self.lock();
+        let tp = slot.tp.clone();
+        let before = state.tails.open(slot);
+        let slot = state.tails.slot(&tp).expect("just opened").clone();
+        let gap = after.and_then(|loss| lost(&slot, before.as_ref(), loss));
+        if let Some(gap) = &gap {
+            tracing::warn!(%tp, from = %gap.from, reason = gap.reason.as_str(), "records lost");
+        }
+        for feed in state.feeds_of(&tp.topic) {
+            feed.change(|ring| ring.open(slot.clone(), gap.clone()));
+        }
+    }
+
+    fn pass(&self, tp: &TopicPartition, records: Vec<crate::event::Record>, next: Offset) {
+        let records: Vec<_> = records.into_iter().map(|r| Arc::new(TailRecord::new(r))).collect();
+        if self.lock().feeds_of(&tp.topic).next().is_some() {
+            // Rendered before the lock is taken for good, so that nobody waits for it.
+            for record in &records {
+                record.line(tp, &self.lines);
+            }
+        }
+        let mut state = self.lock();
+        let passed = state.tails.pass(tp, records, next);
+        for feed in state.feeds_of(&tp.topic) {
+            feed.change(|ring| {
+                for one in &passed {
+                    let line = one.line(tp, &self.lines).as_ref().ok().cloned();
+                    ring.record(tp, one.record.offset, one.record.time, line);
+                }
+                ring.hole(tp, next);
+            });
+        }
+        self.metrics.tail_bytes.set(i64::try_from(state.tails.bytes()).unwrap_or(i64::MAX));
+    }
+
+    fn gone(&self, topic: &TopicName) {
+        let mut state = self.lock();
+        let tps: Vec<_> = state.tails.slots_of(topic).map(|s| s.tp.clone()).collect();
+        for tp in tps {
+            state.tails.close(&tp);
+            for feed in state.feeds_of(topic) {
+                feed.change(|ring| ring.close(&tp));
+            }
+        }
+    }
+
+    fn reachable(&self, surveyed: bool) {
+        self.source_state.send_modify(|state| {
+            state.surveyed |= surveyed;
+            if state.down.take().is_some() {
+                tracing::info!(source = self.source_name, "the source answers again");
+            }
+        });
+        self.gauge().set(1);
+    }
+
+    fn unreachable(&self, cause: &str) {
+        self.source_state.send_modify(|state| {
+            if state.down.replace(cause.to_owned()).is_none() {
+                tracing::error!(source = self.source_name, cause, "the source cannot be reached");
+            }
+        });
+        self.gauge().set(0);
+    }
+
+    fn gauge(&self) -> prometheus_client::metrics::gauge::Gauge {
+        let label = BySource { source: self.source_name.clone() };
+        self.metrics.source_reachable.get_or_create_owned(&label)
+    }
+
+    /// The feed of a selection, started if there is none.
+    ///
+    /// # Errors
+    /// As many feeds as may exist do.
+    pub fn feed(&self, selection: &Selection) -> Result<FeedHandle, TooManyFeeds> {
+        let mut state = self.lock();
+        if let Some(feed) = state.feeds.get(selection) {
+            feed.readers.fetch_add(1, Ordering::AcqRel);
+            return Ok(FeedHandle(Arc::clone(feed)));
+        }
+        if state.feeds.len() >= limits::FEEDS_MAX {
+            return Err(TooManyFeeds);
+        }
+        let slots = selection.topics.iter().flat_map(|t| state.tails.slots_of(t).cloned());
+        let vector = Vector::new(slots.collect::<Vec<_>>());
+        let feed = Arc::new(Feed {
+            topics: selection.topics.clone(),
+            ring: Mutex::new(Ring::new(vector, self.settings.ring_bytes)),
+            head: watch::Sender::new(0),
+            readers: AtomicUsize::new(1),
+            idle_since: Mutex::new(Instant::now()),
+        });
+        state.feeds.insert(selection.clone(), Arc::clone(&feed));
+        self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));
+        Ok(FeedHandle(feed))
+    }
+
+    /// Lets go of feeds that nobody has read for a while.
+    pub fn sweep(&self, now: Instant) {
+        let mut state = self.lock();
+        state.feeds.retain(|_, feed| {
+            let idle_since = *feed.idle_since.lock().expect("no holder panics");
+            let idle = now.saturating_duration_since(idle_since);
+            feed.readers.load(Ordering::Acquire) > 0 || idle < limits::FEED_IDLE
+        });
+        self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));
+    }
+
+    /// What is in memory about a position.
+    #[must_use]
+    pub fn remembered(&self, tp: &TopicPartition, next: Offset) -> Remembered {
+        self.lock().tails.remembered(tp, next)
+    }
+
+    /// Where a partition's tail stands now.
+    #[must_use]
+    pub fn slot(&self, tp: &TopicPartition) -> Option<Slot> {
+        self.lock().tails.slot(tp).cloned()
+    }
+
+    /// Records from memory, if all from `from` on are there. See `Tails::read`.
+    #[must_use]
+    pub fn read_tail(
+        &self,
+        tp: &TopicPartition,
+        generation: u32,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Option<(Vec<Arc<TailRecord>>, Offset)> {
+        self.lock().tails.read(tp, generation, from, bytes_max)
+    }
+
+    /// From where on all records of this generation are in memory.
+    #[must_use]
+    pub fn kept_from(&self, tp: &TopicPartition, generation: u32) -> Option<Offset> {
+        self.lock().tails.kept_from(tp, generation)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+}
+
+/// The gap that lies between where a partition stood and where it goes on.
+fn lost(slot: &Slot, before: Option<&Slot>, loss: Loss) -> Option<Gap> {
+    let before = before?;
+    let same_log = before.at.log == slot.at.log;
+    let to = (same_log && loss == Loss::Retention).then_some(slot.at.next);
+    let reason = match loss {
+        Loss::Retention => GapReason::Retention,
+        Loss::Recreated => GapReason::Recreated,
+        Loss::Truncated => GapReason::Truncated,
+    };
+    Some(Gap { tp: slot.tp.clone(), from: before.at.next, to, reason })
+}
+
+#[cfg(test)]
+mod history_tests;
+#[cfg(test)]
+mod ring_tests;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::gate::Gate;
-use crate::metrics::Metrics;
 use crate::session::Sessions;
 
 mod info;
@@ -56,9 +55,6 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// Opens streams.
     pub sessions: Arc<Sessions>,
-    /// Where requests for streams that ask for nothing are counted. (What the gate refuses, it
-    /// counts itself; what opens, the session.)
-    pub metrics: Arc<Metrics>,
     /// What the operator chose.
     pub settings: Settings,
 }

@@ -66,6 +66,14 @@ pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of a body of `POST /v1/events`.
 pub const INTAKE_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of all such bodies that are read or written at the same time; others wait.
+pub const INTAKE_BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a body waits for its turn before it is refused.
+pub const INTAKE_WAIT: Duration = Duration::from_secs(5);
+/// A body that is not there in this time is a 408.
+pub const INTAKE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Events of one body.
+pub const INTAKE_EVENTS_MAX: usize = 10_000;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
 

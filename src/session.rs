@@ -1,15 +1,45 @@
-//! One reader: a position, a permit, a framing, an end reason. (Interface; being written.)
+//! One reader: a position, a permit, a framing, an end reason.
+//!
+//! ```text
+//!  open ─▶ resolve (where does it start?) ─▶ body: CatchUp ─▶ Live ─▶ Ended
+//!                                                     ▲        │
+//!                                                     └────────┘ fell off the ring
+//! ```
+//! Nothing is queued per reader but the frames of one batch. Knows no HTTP beyond the body trait.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use rand::Rng;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::WatchStream;
 
-use crate::catalog::Selection;
-use crate::event::TimestampMs;
-use crate::gate::{Permit, Refusal};
+use crate::catalog::{Catalog, Selection};
+use crate::event::{TimestampMs, TopicPartition};
+use crate::feed::history::History;
+use crate::feed::vector::Vector;
+use crate::feed::{FeedHandle, Hub};
+use crate::gate::{Gate, Permit, Refusal};
+use crate::limits;
+use crate::metrics::{ByReason, ByStream, Metrics};
 use crate::position::LastEventId;
 use crate::position::gap::Gap;
+use crate::source::SourceError;
+
+mod body;
+mod catchup;
+mod frames;
+mod resolve;
+mod state;
+
+use body::Phase;
+pub use body::SessionBody;
+use catchup::{CatchUp, Place, Shared};
+use resolve::{NoStart, Resolver};
+pub use state::EndReason;
+use state::{State, Terms};
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +48,19 @@ pub enum Framing {
     Sse,
     /// One JSON object a line.
     Ndjson,
+}
+
+/// What an operator may change.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Silence after which a keepalive is sent.
+    pub keepalive: Duration,
+    /// How long a stream may last at most; each draws its own from 80–100 % of it.
+    pub lifetime: Option<Duration>,
+    /// What `retry:` says, in ms, before it is jittered.
+    pub retry_ms: u64,
+    /// How many readers may do range reads at the same time.
+    pub catchup_slots: usize,
 }
 
 /// What a reader asked for, read and checked as far as text alone can be checked.
@@ -42,8 +85,6 @@ pub struct OpenRequest {
 pub enum OpenError {
     /// 404 `topic_not_available`: the id names a topic outside the requested streams.
     TopicNotAvailable(String),
-    /// 400 `invalid_assignment`; the text says what was found and what is accepted.
-    InvalidAssignment(String),
     /// 400 `too_many_partitions`: the request would read more partitions than one may.
     TooManyPartitions {
         /// How many it would be.
@@ -63,30 +104,208 @@ pub struct Opened {
 
 /// Opens sessions.
 #[derive(Debug)]
-pub struct Sessions {}
+pub struct Sessions {
+    hub: Arc<Hub>,
+    catalog: Arc<Catalog>,
+    gate: Arc<Gate>,
+    settings: Settings,
+    shared: Arc<Shared>,
+    drain: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
 
 impl Sessions {
+    /// Sessions over a hub and its history.
+    #[must_use]
+    pub fn new(
+        (hub, history): (Arc<Hub>, Arc<History>),
+        catalog: Arc<Catalog>,
+        gate: Arc<Gate>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let slots = Semaphore::new(settings.catchup_slots);
+        let shared = Arc::new(Shared { history, slots, metrics: Arc::clone(&metrics) });
+        let drain = watch::Sender::new(false);
+        Arc::new(Self { hub, catalog, gate, settings, shared, drain, metrics })
+    }
+
+    /// From now on every stream ends after the event that it is at.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
     /// Fixes the start (within `limits::START_DEADLINE`) and opens the stream.
     ///
     /// # Errors
     /// See `OpenError`.
-    pub async fn open(&self, _request: OpenRequest, permit: Permit) -> Result<Opened, OpenError> {
-        drop(permit);
-        Err(OpenError::Refused(Refusal::SourceUnavailable))
+    pub async fn open(&self, request: OpenRequest, permit: Permit) -> Result<Opened, OpenError> {
+        let start = tokio::time::timeout(limits::START_DEADLINE, self.start(&request));
+        let (feed, phase, id, gaps) = match start.await {
+            Ok(started) => started?,
+            Err(_) => {
+                tracing::warn!(streams = ?request.selection.streams, "no start in time");
+                return Err(self.unavailable());
+            }
+        };
+        let retry_ms = jitter(self.settings.retry_ms, 50..=150);
+        let lifetime = self.settings.lifetime.map(|lifetime| {
+            let ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+            Duration::from_millis(jitter(ms, 80..=100))
+        });
+        let keepalive = self.settings.keepalive;
+        let terms = Terms { framing: request.framing, keepalive, lifetime, retry_ms };
+        let mut out = VecDeque::from([frames::opening(request.framing)]);
+        let id_first = request.id_first && request.framing == Framing::Sse && id != b"[]";
+        if id_first {
+            out.push_back(frames::id_first(retry_ms, &id));
+        }
+        if request.gap_events && !gaps.is_empty() {
+            out.push_back(frames::gap(request.framing, &gaps));
+        }
+        for gap in &gaps {
+            self.metrics.gaps.get_or_create(&ByReason { reason: gap.reason.as_str() }).inc();
+            tracing::info!(tp = %gap.tp, from = %gap.from, reason = gap.reason.as_str(), "gap said");
+        }
+        let now = Instant::now();
+        let body = SessionBody {
+            phase,
+            state: State::new(terms, now, id_first),
+            head: WatchStream::new(feed.watch()),
+            feed,
+            shared: Arc::clone(&self.shared),
+            gap_events: request.gap_events,
+            out,
+            drain: WatchStream::new(self.drain.subscribe()),
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            presence: Presence::new(&request.selection, permit, Arc::clone(&self.metrics)),
+        };
+        Ok(Opened { body, gaps })
+    }
+
+    async fn start(
+        &self,
+        request: &OpenRequest,
+    ) -> Result<(Arc<FeedHandle>, Phase, Vec<u8>, Vec<Gap>), OpenError> {
+        self.surveyed().await?;
+        let feed = self.hub.feed(&request.selection);
+        let feed = feed.map_err(|_| OpenError::Refused(self.gate.refused(Refusal::Feeds)))?;
+        let feed = Arc::new(feed);
+        let cursor = feed.now();
+        let now = cursor.vector();
+        let found = now.slots().len();
+        if found > limits::PARTITIONS_PER_REQUEST_MAX {
+            return Err(OpenError::TooManyPartitions { found });
+        }
+        let framing = (request.framing, request.gap_events);
+        let catch_up = |places| {
+            let shared = Arc::clone(&self.shared);
+            Box::new(CatchUp::new(shared, Arc::clone(&feed), places, framing))
+        };
+        if request.last_event_id.is_none() && request.since.is_none() {
+            let id = id_of(&now);
+            return Ok((feed, Phase::Live(cursor), id, Vec::new()));
+        }
+        let resolver =
+            Resolver { hub: &self.hub, history: &self.shared.history, catalog: &self.catalog };
+        let (id, since) = (request.last_event_id.as_ref(), request.since);
+        let start = resolver.start(&request.selection, &now, id, since).await;
+        let (places, gaps) = start.map_err(|error| self.no_start(error))?;
+        let catchup = catch_up(places);
+        let id = catchup.id();
+        Ok((feed, Phase::CatchUp(Box::pin(catchup.step())), id, gaps))
+    }
+
+    /// Until the source has said which topics there are; not at all if it is known to be gone.
+    async fn surveyed(&self) -> Result<(), OpenError> {
+        let mut state = self.hub.source_state();
+        let known = state.wait_for(|s| s.surveyed || s.down.is_some()).await;
+        match known {
+            Ok(state) if state.down.is_none() => Ok(()),
+            _ => Err(self.unavailable()),
+        }
+    }
+
+    fn no_start(&self, error: NoStart) -> OpenError {
+        match error {
+            NoStart::TopicNotAvailable(topic) => OpenError::TopicNotAvailable(topic),
+            NoStart::Source(error) => {
+                match error {
+                    SourceError::Unreachable { .. } => tracing::warn!(%error, "no start"),
+                    _ => tracing::error!(%error, "no start"),
+                }
+                self.unavailable()
+            }
+        }
+    }
+
+    fn unavailable(&self) -> OpenError {
+        OpenError::Refused(self.gate.refused(Refusal::SourceUnavailable))
     }
 }
 
-/// The bytes of one stream, for hyper.
-pub struct SessionBody {}
+/// A value between two percentages of `of`, at least 1.
+fn jitter(of: u64, percent: std::ops::RangeInclusive<u64>) -> u64 {
+    let (low, high) = (*percent.start(), *percent.end());
+    let range = of.saturating_mul(low) / 100..=of.saturating_mul(high) / 100;
+    rand::rng().random_range(range).max(1)
+}
 
-impl http_body::Body for SessionBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
+/// A reader that has passed just this.
+fn places(vector: &Vector) -> BTreeMap<TopicPartition, Place> {
+    vector.slots().iter().map(|s| (s.tp.clone(), Place::here(s, s.at))).collect()
+}
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(None)
+fn id_of(vector: &Vector) -> Vec<u8> {
+    let mut out = Vec::new();
+    crate::position::write_id(&mut out, vector.slots().iter().map(|s| (&s.tp, &s.at)));
+    out
+}
+
+/// That somebody is here: the permit, the gauges, and the one end reason.
+#[derive(Debug)]
+struct Presence {
+    streams: Vec<String>,
+    reason: EndReason,
+    metrics: Arc<Metrics>,
+    _permit: Permit,
+}
+
+impl Presence {
+    fn new(selection: &Selection, permit: Permit, metrics: Arc<Metrics>) -> Self {
+        let streams: Vec<String> = selection.streams.iter().map(ToString::to_string).collect();
+        metrics.stream_opened(&streams);
+        for stream in &streams {
+            metrics.connected_clients.get_or_create(&ByStream { stream: stream.clone() }).inc();
+        }
+        Self { streams, reason: EndReason::ClientClosed, metrics, _permit: permit }
+    }
+
+    fn ends(&mut self, reason: EndReason) {
+        self.reason = reason;
+    }
+
+    fn delivered(&self, events: u64, bytes: usize) {
+        self.metrics.events_delivered.inc_by(events);
+        self.metrics.delivered_bytes.inc_by(bytes as u64);
     }
 }
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        for stream in &self.streams {
+            let label = ByStream { stream: stream.clone() };
+            self.metrics.connected_clients.get_or_create(&label).dec();
+        }
+        let reason = self.reason.as_str();
+        self.metrics.streams_ended.get_or_create(&ByReason { reason }).inc();
+        tracing::debug!(streams = ?self.streams, reason, "stream ended");
+    }
+}
+
+#[cfg(test)]
+mod body_tests;
+#[cfg(test)]
+mod joint_tests;
+#[cfg(test)]
+mod resolve_tests;

@@ -18,6 +18,8 @@ use crate::event::{LogTag, Offset, Partition, Record, TimestampMs, TopicName, To
 
 pub mod embedded;
 pub mod kafka;
+#[cfg(test)]
+pub(crate) mod memory;
 
 /// What a source knows of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,18 +109,6 @@ pub enum Loss {
     Truncated,
 }
 
-impl Loss {
-    /// The word used in `x-stream-gap`, in metrics and in logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retention => "retention",
-            Self::Recreated => "recreated",
-            Self::Truncated => "truncated",
-        }
-    }
-}
-
 /// What a tail tells, in the order in which it happens.
 #[derive(Debug, Clone)]
 pub enum TailEvent {
@@ -168,7 +158,7 @@ pub enum TailEvent {
 
 /// Where records can be read from.
 #[async_trait]
-pub trait Source: Send + Sync + 'static {
+pub trait Source: std::fmt::Debug + Send + Sync + 'static {
     /// Its name in logs, metrics and errors: `kafka.main`, `embedded`.
     fn name(&self) -> &str;
 
@@ -244,7 +234,8 @@ pub enum SinkError {
 /// Where records can be written to.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// Writes one record; when this returns it is durable. Concurrent calls are batched.
+    /// Writes one record; when this returns it is durable. Concurrent calls are batched; they are
+    /// taken in the order in which they are polled for the first time.
     ///
     /// # Errors
     /// See `SinkError`.

@@ -83,18 +83,10 @@ impl AppError {
             | Self::UnknownStreams(_)
             | Self::BadSince(_)
             | Self::BadPosition(_)
-            | Self::Open(OpenError::InvalidAssignment(_) | OpenError::TooManyPartitions { .. }) => {
-                StatusCode::BAD_REQUEST
-            }
+            | Self::Open(OpenError::TooManyPartitions { .. }) => StatusCode::BAD_REQUEST,
             Self::Refused(_) | Self::Open(OpenError::Refused(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
-    }
-
-    /// The word to count it by, where the request itself is what is wrong.
-    pub(super) fn reason_in_the_request(&self) -> Option<&'static str> {
-        let of_the_client = self.status().is_client_error();
-        of_the_client.then(|| self.problem().kind)
     }
 
     fn problem(&self) -> Problem {
@@ -125,7 +117,7 @@ impl AppError {
             ),
             Self::UnknownStreams(detail) => ("not_found", "Stream Not Found", detail.clone()),
             Self::BadSince(detail) => ("invalid_timestamp", "Invalid timestamp", detail.clone()),
-            Self::BadPosition(detail) | Self::Open(OpenError::InvalidAssignment(detail)) => {
+            Self::BadPosition(detail) => {
                 ("invalid_assignment", "Invalid Last-Event-ID", detail.clone())
             }
             Self::Open(OpenError::TopicNotAvailable(topic)) => (
@@ -292,7 +284,7 @@ mod tests {
         let kind = |error| AppError::Open(error).problem();
         let missing = kind(OpenError::TopicNotAvailable("x".into()));
         assert_eq!((missing.status.as_u16(), missing.kind), (404, "topic_not_available"));
-        let bad = kind(OpenError::InvalidAssignment("x".into()));
+        let bad = AppError::BadPosition("x".into()).problem();
         assert_eq!((bad.status.as_u16(), bad.kind), (400, "invalid_assignment"));
         let many = kind(OpenError::TooManyPartitions { found: 200 });
         assert_eq!((many.status.as_u16(), many.kind), (400, "too_many_partitions"));

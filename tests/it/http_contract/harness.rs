@@ -8,13 +8,18 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde_json::Value;
 use tidegate::catalog::{Catalog, Stream};
-use tidegate::event::TopicName;
+use tidegate::event::{Offset, TimestampMs, TopicName, TopicPartition};
+use tidegate::feed::history::History;
+use tidegate::feed::lines::Lines;
+use tidegate::feed::{self, Hub};
 use tidegate::gate::Gate;
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::metrics::Metrics;
-use tidegate::session::Sessions;
+use tidegate::session::{self, Sessions};
+use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -82,17 +87,12 @@ impl Server {
 }
 
 pub(super) fn front(settings: Settings) -> (Router, Arc<Gate>) {
-    front_with(&Arc::new(Metrics::new()), settings)
-}
-
-pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router, Arc<Gate>) {
-    let metrics = Arc::clone(metrics);
+    let metrics = Arc::new(Metrics::new());
     let gate = Gate::new(2, Arc::clone(&metrics));
     let front = Front {
         catalog: Arc::new(catalog()),
         gate: Arc::clone(&gate),
-        sessions: sessions_without_source(),
-        metrics,
+        sessions: sessions_without_source(&gate, &metrics),
         settings,
     };
     async fn breaks() -> &'static str {
@@ -103,11 +103,71 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
     (router(front, extra), gate)
 }
 
-pub(super) fn sessions_without_source() -> Arc<Sessions> {
-    Arc::new(Sessions {})
+/// Sessions over a source that is known to be down.
+fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
+    let catalog = Arc::new(catalog());
+    let lines = Lines::new(&catalog, None, Arc::clone(metrics));
+    let hub = Hub::new("down", lines, feed::Settings::default(), Arc::clone(metrics));
+    hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
+    let source = Arc::new(Down) as Arc<dyn Source>;
+    let history = History::new(source, Arc::clone(&hub), 0, Arc::clone(metrics));
+    let settings = session::Settings {
+        keepalive: Duration::from_secs(15),
+        lifetime: None,
+        retry_ms: 2000,
+        catchup_slots: 1,
+    };
+    Sessions::new((hub, history), catalog, Arc::clone(gate), settings, Arc::clone(metrics))
 }
 
-pub(super) fn catalog() -> Catalog {
+/// A source that answers nothing.
+#[derive(Debug)]
+struct Down;
+
+impl Down {
+    fn error() -> SourceError {
+        SourceError::Unreachable { source_name: "down".into(), cause: "it is down".into() }
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Down {
+    fn name(&self) -> &str {
+        "down"
+    }
+
+    async fn topic(&self, _: &TopicName) -> Result<TopicInfo, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn watermarks(&self, _: &TopicPartition) -> Result<Watermarks, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn offset_at(
+        &self,
+        _: &TopicPartition,
+        _: TimestampMs,
+    ) -> Result<Option<Offset>, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn read(
+        &self,
+        _: &TopicPartition,
+        _: Offset,
+        _: Offset,
+        _: usize,
+    ) -> Result<Fetched, SourceError> {
+        Err(Self::error())
+    }
+
+    async fn tail(&self, _: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
+        out.closed().await;
+    }
+}
+
+fn catalog() -> Catalog {
     let stream = |name: &str, alias: &str, description: &str| Stream {
         name: name.into(),
         topics: vec![TopicName::new(&format!("eqiad.{name}")).expect("legal")],

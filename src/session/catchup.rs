@@ -1,0 +1,462 @@
+//! From a reader's own position to its feed.
+//!
+//! ```text
+//!             P (reader)          V (feed at index i)
+//!  part 0  ────●━━━━━━━━━━━━━━━━━━━▶│      read exactly up to V,
+//!  part 1  ────────────●━━━━━━━━━━━▶│      merged by time,
+//!  part 2  ────────────────────────▶│──●   ahead of this host: wait
+//!                                   └ join at i: the next entry is the first one not passed
+//! ```
+//! Only offsets of one generation of a log are compared; nothing is decided by time here, nothing
+//! overlaps and nothing has to be removed. If index i has left the ring when P = V, it aims
+//! again, further on. A partition that does not answer is passed over for the while and its
+//! records come later.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::Framing;
+use super::frames;
+use crate::event::{Offset, TopicPartition};
+use crate::feed::FeedHandle;
+use crate::feed::history::{Chunk, History};
+use crate::feed::vector::{Cursor, Slot};
+use crate::limits;
+use crate::metrics::{ByReason, Metrics};
+use crate::position::gap::{Gap, GapReason};
+use crate::position::{PartitionPosition, PositionTime, write_fragment};
+use crate::source::SourceError;
+
+/// A read that failed is tried again after this; and so often a stuck reader aims anew.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Which log of a partition an offset speaks of, in this host's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// A generation that this host's tail follows, or followed.
+    Generation(u32),
+    /// The source has it, this host's tail has not told of it yet.
+    Coming {
+        /// The generation that it will take the place of, if the partition is known.
+        instead_of: Option<u32>,
+    },
+}
+
+/// Where a reader is in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its position.
+    pub at: PartitionPosition,
+    /// What the offset speaks of.
+    pub era: Era,
+}
+
+impl Place {
+    /// A place in the generation of this slot.
+    #[must_use]
+    pub fn here(slot: &Slot, at: PartitionPosition) -> Self {
+        Self { at, era: Era::Generation(slot.generation) }
+    }
+}
+
+type Reading = Pin<Box<dyn Future<Output = Result<Arc<Chunk>, SourceError>> + Send>>;
+
+struct Part {
+    tp: TopicPartition,
+    place: Place,
+    fragment: Vec<u8>,
+    /// How far this leg reads.
+    target: Offset,
+    chunk: Option<(Arc<Chunk>, usize)>,
+    reading: Option<Reading>,
+    /// Nobody waits for it now: it was too slow, or has failed and is tried again.
+    overdue: bool,
+}
+
+impl Part {
+    fn new(tp: TopicPartition, place: Place) -> Self {
+        let mut part = Self {
+            tp,
+            place,
+            fragment: Vec::new(),
+            target: place.at.next,
+            chunk: None,
+            reading: None,
+            overdue: false,
+        };
+        part.render();
+        part
+    }
+
+    /// Whether this host's tail still has to tell of the log that the position speaks of.
+    fn awaits(&self, slot: Option<&Slot>) -> bool {
+        match self.place.era {
+            Era::Generation(_) => false,
+            Era::Coming { instead_of } => {
+                slot.is_none_or(|slot| Some(slot.generation) == instead_of)
+            }
+        }
+    }
+
+    fn render(&mut self) {
+        self.fragment.clear();
+        write_fragment(&mut self.fragment, &self.tp, &self.place.at);
+    }
+
+    fn go_to(&mut self, place: Place) {
+        *self = Self::new(self.tp.clone(), place);
+    }
+
+    fn move_to(&mut self, next: Offset) {
+        if next > self.place.at.next {
+            self.place.at.next = next;
+            self.render();
+        }
+    }
+
+    fn needs_reading(&self) -> bool {
+        self.chunk.is_none() && self.place.at.next < self.target
+    }
+
+    /// Passes what is left of a chunk that has no further record for this leg.
+    fn finish_chunk(&mut self) {
+        let Some((chunk, i)) = &self.chunk else { return };
+        let more = chunk.items.get(*i).is_some_and(|item| item.offset < self.target);
+        if !more {
+            let next = chunk.next.min(self.target);
+            self.chunk = None;
+            self.move_to(next);
+        }
+    }
+}
+
+/// What a step of the catch-up gave.
+#[derive(Debug)]
+pub enum Step {
+    /// Whole events (or gaps); `first` is where the first event ends.
+    Bytes {
+        /// The frames, one after another.
+        bytes: Bytes,
+        /// How many events they are.
+        events: u64,
+        /// Where the first event ends.
+        first: usize,
+    },
+    /// All has been passed up to this place of the feed.
+    Joined(Cursor),
+}
+
+/// What all catch-ups share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Range reads.
+    pub history: Arc<History>,
+    /// How many may read at the same time.
+    pub slots: Semaphore,
+    /// Where gaps are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A reader on its way to its feed.
+pub struct CatchUp {
+    shared: Arc<Shared>,
+    feed: Arc<FeedHandle>,
+    framing: Framing,
+    gap_events: bool,
+    parts: Vec<Part>,
+    /// Where this leg ends.
+    aim: Option<Cursor>,
+    out: Vec<u8>,
+    events: u64,
+    first: usize,
+}
+
+impl Drop for CatchUp {
+    fn drop(&mut self) {
+        self.shared.metrics.catchup_readers.dec();
+    }
+}
+
+impl CatchUp {
+    /// A reader at these places.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        feed: Arc<FeedHandle>,
+        places: BTreeMap<TopicPartition, Place>,
+        (framing, gap_events): (Framing, bool),
+    ) -> Self {
+        shared.metrics.catchup_readers.inc();
+        let parts = places.into_iter().map(|(tp, place)| Part::new(tp, place)).collect();
+        let (aim, out) = (None, Vec::new());
+        Self { shared, feed, framing, gap_events, parts, aim, out, events: 0, first: 0 }
+    }
+
+    /// The id of where it stands.
+    #[must_use]
+    pub fn id(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        crate::feed::ring::write_fragments(&mut out, self.fragments());
+        out
+    }
+
+    fn fragments(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().map(|p| p.fragment.as_slice())
+    }
+
+    /// Reads on until there is something to send, or the feed is joined. Can be dropped at any
+    /// moment, with the reader.
+    pub async fn step(mut self: Box<Self>) -> (Box<Self>, Step) {
+        let mut head = self.feed.watch();
+        loop {
+            head.mark_unchanged();
+            let aim = match self.aim.take() {
+                Some(aim) => aim,
+                None => self.aim(),
+            };
+            if let Some(cursor) = self.joined(&aim) {
+                if self.out.is_empty() {
+                    return (self, Step::Joined(cursor));
+                }
+                self.aim = Some(aim);
+            } else if self.parts.iter().any(|p| p.needs_reading() || p.chunk.is_some()) {
+                let shared = Arc::clone(&self.shared);
+                let _slot = shared.slots.acquire().await;
+                self.read().await;
+                self.merge();
+                // Aim anew only where nothing gets on: the log may have changed meanwhile.
+                let stuck = self.parts.iter().all(|p| p.chunk.is_none())
+                    && self.parts.iter().any(Part::needs_reading)
+                    && self.parts.iter().all(|p| p.overdue || !p.needs_reading());
+                self.aim = (!stuck).then_some(aim);
+            } else if self.out.is_empty() && self.feed.now().index == aim.index {
+                // Ahead of this host in a partition: until its tail has come so far.
+                let _ = tokio::time::timeout(RETRY, head.changed()).await;
+            }
+            if !self.out.is_empty() {
+                let bytes = std::mem::take(&mut self.out).into();
+                let (events, first) = (std::mem::take(&mut self.events), self.first);
+                return (self, Step::Bytes { bytes, events, first });
+            }
+        }
+    }
+
+    /// The place in the feed where the reader stands, if it stands exactly there and the ring
+    /// still has what follows.
+    fn joined(&self, aim: &Cursor) -> Option<Cursor> {
+        let vector = aim.vector();
+        let stands = |slot: &Slot, part: &Part| {
+            slot.tp == part.tp
+                && part.place.era == Era::Generation(slot.generation)
+                && part.place.at.next == slot.at.next
+        };
+        let exact = vector.slots().len() == self.parts.len()
+            && vector.slots().iter().zip(&self.parts).all(|(s, p)| stands(s, p));
+        let ring = self.feed.ring();
+        let there = !matches!(ring.find(aim.index), crate::feed::ring::Found::Behind);
+        (exact && there).then(|| aim.clone())
+    }
+
+    /// Takes the head of the feed as the end of the next leg.
+    fn aim(&mut self) -> Cursor {
+        let cursor = self.feed.now();
+        let vector = cursor.vector();
+        let mut gaps = Vec::new();
+        self.parts.retain(|part| {
+            let slot = vector.find(&part.tp).map(|(_, slot)| slot);
+            let stays = slot.is_some() || part.awaits(slot);
+            if !stays {
+                gaps.push(gap(part, None, GapReason::NoPartition));
+            }
+            stays
+        });
+        for slot in vector.slots() {
+            let place = self.parts.binary_search_by(|p| p.tp.cmp(&slot.tp));
+            let part = match place {
+                Ok(place) => {
+                    let part = &mut self.parts[place];
+                    if part.awaits(Some(slot)) {
+                        continue;
+                    }
+                    gaps.extend(adopt(part, slot));
+                    part
+                }
+                Err(place) => {
+                    // It came while this reader was on its way: from its beginning.
+                    let part = Part::new(slot.tp.clone(), Place::here(slot, slot.opened));
+                    self.parts.insert(place, part);
+                    &mut self.parts[place]
+                }
+            };
+            part.target = slot.at.next.max(part.place.at.next);
+        }
+        for gap in gaps {
+            self.tell(&gap);
+        }
+        cursor
+    }
+
+    /// Starts the reads that are wanted and waits for them, patiently but not for ever.
+    async fn read(&mut self) {
+        let bytes = (limits::CATCHUP_BYTES / self.parts.len().max(1))
+            .clamp(limits::CHUNK_BYTES_MIN, limits::CHUNK_BYTES_MAX);
+        for part in self.parts.iter_mut().filter(|p| p.needs_reading()) {
+            if part.reading.is_none() {
+                part.reading = Some(reading(&self.shared.history, part, bytes));
+            }
+        }
+        let only_overdue = self.parts.iter().all(|p| p.overdue || !p.needs_reading());
+        let mergeable = self.parts.iter().any(|p| p.chunk.is_some());
+        let patience = match (only_overdue, mergeable) {
+            (true, true) => Duration::ZERO,
+            (true, false) => RETRY,
+            (false, _) => limits::HISTORY_PATIENCE,
+        };
+        let mut done = Vec::new();
+        let parts = &mut self.parts;
+        let all = poll_fn(|cx| {
+            let mut waiting = false;
+            for (i, part) in parts.iter_mut().enumerate() {
+                let Some(reading) = part.reading.as_mut() else { continue };
+                match reading.as_mut().poll(cx) {
+                    Poll::Ready(result) => {
+                        part.reading = None;
+                        done.push((i, result));
+                    }
+                    Poll::Pending => waiting |= !part.overdue || only_overdue,
+                }
+            }
+            let enough = only_overdue && !done.is_empty();
+            if waiting && !enough { Poll::Pending } else { Poll::Ready(()) }
+        });
+        let in_time = tokio::time::timeout(patience, all).await.is_ok();
+        for (i, result) in done {
+            self.take(i, result);
+        }
+        if !in_time {
+            for part in self.parts.iter_mut().filter(|p| p.reading.is_some()) {
+                part.overdue = true;
+            }
+        }
+    }
+
+    fn take(&mut self, i: usize, result: Result<Arc<Chunk>, SourceError>) {
+        let part = &mut self.parts[i];
+        part.overdue = false;
+        match result {
+            Ok(chunk) if chunk.next > part.place.at.next => {
+                let skip = chunk.items.partition_point(|item| item.offset < part.place.at.next);
+                part.chunk = Some((chunk, skip));
+                part.finish_chunk();
+            }
+            Err(SourceError::OutOfRange { kept, .. }) if part.place.at.next < kept.start => {
+                let to = kept.start.min(part.target);
+                let gap = gap(part, Some(to), GapReason::Retention);
+                part.move_to(to);
+                self.tell(&gap);
+            }
+            Ok(_) | Err(_) => {
+                if let Err(error) = &result {
+                    tracing::debug!(tp = %part.tp, %error, "replay has to wait");
+                }
+                part.overdue = true;
+            }
+        }
+    }
+
+    /// Sends what is in memory, lowest time first, until a partition has to be read on.
+    fn merge(&mut self) {
+        while self.out.len() < limits::BATCH_BYTES_MAX {
+            if self.parts.iter().any(|p| p.needs_reading() && !p.overdue) {
+                return;
+            }
+            let heads = self.parts.iter().enumerate().filter_map(|(i, part)| {
+                let (chunk, at) = part.chunk.as_ref()?;
+                Some((chunk.items[*at].time, i))
+            });
+            let Some((_, i)) = heads.min() else { return };
+            self.pass_one(i);
+        }
+    }
+
+    fn pass_one(&mut self, i: usize) {
+        let part = &mut self.parts[i];
+        let Some((chunk, at)) = part.chunk.as_mut() else { return };
+        let chunk = Arc::clone(chunk);
+        let item = &chunk.items[*at];
+        *at += 1;
+        part.place.at.next = item.offset.next();
+        part.place.at.time = PositionTime::Record(item.time);
+        part.render();
+        part.finish_chunk();
+        if let Ok(line) = &item.line {
+            let fragments = self.parts.iter().map(|p| p.fragment.as_slice());
+            match self.framing {
+                Framing::Sse => crate::feed::ring::write_sse_frame(&mut self.out, fragments, line),
+                Framing::Ndjson => self.out.extend_from_slice(line),
+            }
+            self.events += 1;
+            if self.events == 1 {
+                self.first = self.out.len();
+            }
+        }
+    }
+
+    fn tell(&mut self, gap: &Gap) {
+        let reason = gap.reason.as_str();
+        self.shared.metrics.gaps.get_or_create(&ByReason { reason }).inc();
+        tracing::warn!(tp = %gap.tp, from = %gap.from, reason, "a replay found records gone");
+        if self.gap_events {
+            let gaps = std::slice::from_ref(gap);
+            self.out.extend_from_slice(&frames::gap(self.framing, gaps));
+        }
+    }
+}
+
+/// Takes over the feed's generation of a partition. What is lost by that is returned.
+fn adopt(part: &mut Part, slot: &Slot) -> Option<Gap> {
+    if part.place.era == Era::Generation(slot.generation) {
+        return None;
+    }
+    let next = part.place.at.next;
+    let same_log = part.place.at.log == slot.at.log;
+    let unknown_before = matches!(part.place.era, Era::Coming { .. });
+    if same_log && (unknown_before || (slot.at.log.is_some() && next <= slot.opened.next)) {
+        part.go_to(Place::here(slot, part.place.at));
+        return None;
+    }
+    let reason = if same_log { GapReason::Truncated } else { GapReason::Recreated };
+    let gap = gap(part, None, reason);
+    part.go_to(Place::here(slot, slot.opened));
+    Some(gap)
+}
+
+fn gap(part: &Part, to: Option<Offset>, reason: GapReason) -> Gap {
+    Gap { tp: part.tp.clone(), from: part.place.at.next, to, reason }
+}
+
+fn reading(history: &Arc<History>, part: &Part, bytes: usize) -> Reading {
+    let history = Arc::clone(history);
+    let tp = part.tp.clone();
+    let generation = match part.place.era {
+        Era::Generation(generation) => generation,
+        // Not read before the tail has told: its target is where it stands.
+        Era::Coming { .. } => 0,
+    };
+    let log = (part.place.at.log, generation);
+    let range = (part.place.at.next, part.target);
+    let delay = if part.overdue { RETRY } else { Duration::ZERO };
+    Box::pin(async move {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        history.read(&tp, log, range, bytes).await
+    })
+}

@@ -1,0 +1,155 @@
+//! What a session has to say besides its events, and when it ends. One state machine for every
+//! way of delivery.
+//!
+//! Pure: it is told the time and what was sent, and answers what is due. No I/O, no clock.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Framing, frames};
+use crate::limits;
+
+/// Why a stream ended. One word each, the same in log and metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The client went away.
+    ClientClosed,
+    /// Its lifetime was over.
+    Lifetime,
+    /// This host is going down.
+    Draining,
+}
+
+impl EndReason {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::Lifetime => "lifetime",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What is a session's own from the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How events are written.
+    pub framing: Framing,
+    /// Silence after which a keepalive is sent.
+    pub keepalive: Duration,
+    /// How long this session may last.
+    pub lifetime: Option<Duration>,
+    /// What `retry:` says, in ms.
+    pub retry_ms: u64,
+}
+
+/// What is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before this moment.
+    At(Instant),
+    /// Send this.
+    Send(Bytes),
+    /// End, after a whole event.
+    End(EndReason),
+}
+
+/// The state.
+#[derive(Debug)]
+pub struct State {
+    terms: Terms,
+    opened: Instant,
+    /// When something was last sent.
+    last_sent: Instant,
+    /// `retry:` still has to be said.
+    owes_retry: bool,
+    seen_event: bool,
+}
+
+impl State {
+    /// A session that opens now. `id_first`: its `retry:` stands before all events.
+    #[must_use]
+    pub fn new(terms: Terms, opened: Instant, id_first: bool) -> Self {
+        let owes_retry = terms.framing == Framing::Sse && !id_first;
+        Self { terms, opened, last_sent: opened, owes_retry, seen_event: false }
+    }
+
+    /// What was agreed at the start.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Events are being sent. After the first one of all the returned bytes follow, if any.
+    pub fn on_events(&mut self, now: Instant) -> Option<Bytes> {
+        (self.last_sent, self.seen_event) = (now, true);
+        std::mem::take(&mut self.owes_retry).then(|| frames::retry(self.terms.retry_ms))
+    }
+
+    /// What is due at `now`.
+    pub fn due(&mut self, now: Instant) -> Due {
+        let end = self.terms.lifetime.map(|lifetime| self.opened + lifetime);
+        if end.is_some_and(|end| now >= end) {
+            return Due::End(EndReason::Lifetime);
+        }
+        let mut keepalive = self.last_sent + self.terms.keepalive;
+        if !self.seen_event {
+            // Checks of the kind `head -n 5 | grep ^data:` end here.
+            keepalive = keepalive.max(self.opened + limits::QUIET_START);
+        }
+        if now >= keepalive {
+            self.last_sent = now;
+            return Due::Send(frames::keepalive(self.terms.framing));
+        }
+        Due::At(end.map_or(keepalive, |end| end.min(keepalive)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn state(keepalive_s: u32, lifetime_s: Option<u32>) -> (State, Instant) {
+        let now = Instant::now();
+        let terms = Terms {
+            framing: Framing::Sse,
+            keepalive: SECOND * keepalive_s,
+            lifetime: lifetime_s.map(|s| SECOND * s),
+            retry_ms: 2713,
+        };
+        (State::new(terms, now, false), now)
+    }
+
+    #[test]
+    fn no_keepalive_before_ten_seconds_unless_an_event_came() {
+        let (mut state, start) = state(2, None);
+        assert_eq!(state.due(start + 3 * SECOND), Due::At(start + 10 * SECOND));
+        assert_eq!(state.due(start + 10 * SECOND), Due::Send(Bytes::from_static(b":\n")));
+        assert_eq!(state.due(start + 11 * SECOND), Due::At(start + 12 * SECOND));
+        let (mut state, start) = self::state(2, None);
+        state.on_events(start + SECOND);
+        assert_eq!(state.due(start + 2 * SECOND), Due::At(start + 3 * SECOND));
+        assert_eq!(state.due(start + 3 * SECOND), Due::Send(Bytes::from_static(b":\n")));
+    }
+
+    #[test]
+    fn retry_is_said_once_after_the_first_event() {
+        let (mut state, start) = state(15, None);
+        assert_eq!(state.on_events(start), Some(Bytes::from_static(b"retry: 2713\n")));
+        assert_eq!(state.on_events(start), None);
+    }
+
+    #[test]
+    fn a_lifetime_ends_the_stream_whatever_else_is_due() {
+        let (mut state, start) = state(15, Some(20));
+        assert_eq!(state.due(start + 15 * SECOND), Due::Send(Bytes::from_static(b":\n")));
+        assert_eq!(state.due(start + 16 * SECOND), Due::At(start + 20 * SECOND));
+        assert_eq!(state.due(start + 31 * SECOND), Due::End(EndReason::Lifetime));
+    }
+}
