@@ -20,7 +20,9 @@ pub const ECHO_BYTES_MAX: usize = 2048;
 /// are lost to a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that a closed connection reads and drops meanwhile.
-pub const LINGER_BYTES_MAX: usize = 64 * 1024;
+pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// A connection that takes no byte for this long while some wait is cut.
+pub const STALL_MAX: Duration = Duration::from_secs(60);
 /// After an accept that failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel holds until they are accepted.

@@ -117,7 +117,9 @@ function choose(name) {
 }
 
 async function main() {
-  const wanted = () => decodeURIComponent(location.hash.slice(1));
+  const wanted = () => {
+    try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+  };
   let names = [];
   try {
     const spec = await (await fetch("/?spec")).json();

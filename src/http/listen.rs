@@ -33,7 +33,7 @@ use self::wire::Wire;
 use super::problem::{AppError, answer_to_no_request};
 use crate::limits::{
     ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, LINGER, LINGER_BYTES_MAX,
-    REQUEST_HEAD_TIMEOUT,
+    REQUEST_HEAD_TIMEOUT, STALL_MAX,
 };
 
 mod wire;
@@ -43,7 +43,14 @@ mod wire;
 pub struct Bound {
     listener: TcpListener,
     addr: SocketAddr,
-    head_timeout: Duration,
+    patience: Patience,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    head: Duration,
+    stall: Duration,
 }
 
 /// Takes a port; port 0 lets the system choose one.
@@ -57,7 +64,8 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     socket.bind(addr)?;
     let listener = socket.listen(ACCEPT_BACKLOG)?;
     let addr = listener.local_addr()?;
-    Ok(Bound { listener, addr, head_timeout: REQUEST_HEAD_TIMEOUT })
+    let patience = Patience { head: REQUEST_HEAD_TIMEOUT, stall: STALL_MAX };
+    Ok(Bound { listener, addr, patience })
 }
 
 impl Bound {
@@ -70,8 +78,17 @@ impl Bound {
     /// How long a request head may take; by default `limits::REQUEST_HEAD_TIMEOUT`. A connection
     /// that is kept open without a request is closed after the same time.
     #[must_use]
-    pub fn head_timeout(self, head_timeout: Duration) -> Self {
-        Self { head_timeout, ..self }
+    pub fn head_timeout(mut self, head_timeout: Duration) -> Self {
+        self.patience.head = head_timeout;
+        self
+    }
+
+    /// How long a client may take no byte while some wait for it; then it is cut. By default
+    /// `limits::STALL_MAX`.
+    #[must_use]
+    pub fn stall_timeout(mut self, stall_timeout: Duration) -> Self {
+        self.patience.stall = stall_timeout;
+        self
     }
 }
 
@@ -79,7 +96,7 @@ impl Bound {
 /// this returns when the last answer has gone out. A stream ends only through its body: to end all
 /// is the business of whoever makes the bodies. Dropped, it cuts all connections.
 pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken) {
-    let Bound { listener, head_timeout, .. } = bound;
+    let Bound { listener, patience, .. } = bound;
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {
@@ -91,7 +108,7 @@ pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken) {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     failing = false;
-                    let connection = Connection { peer, head_timeout, shutdown: shutdown.clone() };
+                    let connection = Connection { peer, patience, shutdown: shutdown.clone() };
                     connections.spawn(connection.drive(socket, router.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -129,7 +146,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 struct Connection {
     peer: SocketAddr,
-    head_timeout: Duration,
+    patience: Patience,
     shutdown: CancellationToken,
 }
 
@@ -141,9 +158,9 @@ impl Connection {
         let service = service_fn(move |request| Box::pin(respond(router.clone(), peer, request)));
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.head_timeout)
+            .header_read_timeout(self.patience.head)
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .serve_connection(TokioIo::new(Wire::new(socket)), service);
+            .serve_connection(TokioIo::new(Wire::new(socket, self.patience.stall)), service);
 
         // hyper leaves the socket to us when it is done, so that it can be closed with care.
         let outcome = tokio::select! {

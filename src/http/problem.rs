@@ -20,6 +20,9 @@ use crate::session::OpenError;
 /// Bytes of the longest method that is repeated.
 const METHOD_BYTES_MAX: usize = 32;
 
+/// Fields that hyper takes in one head.
+const HEADERS_MAX: usize = 100;
+
 /// Everything that a public request can be answered with but success.
 #[derive(Debug, Clone)]
 pub enum AppError {
@@ -86,6 +89,12 @@ impl AppError {
         }
     }
 
+    /// The word to count it by, where the request itself is what is wrong.
+    pub(super) fn reason_in_the_request(&self) -> Option<&'static str> {
+        let of_the_client = self.status().is_client_error();
+        of_the_client.then(|| self.problem().kind)
+    }
+
     fn problem(&self) -> Problem {
         let (kind, title, detail) = match self {
             Self::NoSuchRoute => ("not_found", "Not Found", "See /?doc for what there is.".into()),
@@ -110,16 +119,18 @@ impl AppError {
             Self::HeadTooLarge => (
                 "request_header_fields_too_large",
                 "Request Header Fields Too Large",
-                format!("A request head may have {REQUEST_HEAD_BYTES_MAX} bytes."),
+                format!("A head may have {REQUEST_HEAD_BYTES_MAX} bytes and {HEADERS_MAX} fields."),
             ),
             Self::UnknownStreams(detail) => ("not_found", "Stream Not Found", detail.clone()),
             Self::BadSince(detail) => ("invalid_timestamp", "Invalid timestamp", detail.clone()),
             Self::BadPosition(detail) => {
                 ("invalid_assignment", "Invalid Last-Event-ID", detail.clone())
             }
-            Self::Open(OpenError::TopicNotAvailable(detail)) => {
-                ("topic_not_available", "Topic Not Available", detail.clone())
-            }
+            Self::Open(OpenError::TopicNotAvailable(topic)) => (
+                "topic_not_available",
+                "Topic Not Available",
+                format!("The Last-Event-ID names {topic}, which these streams do not have."),
+            ),
             Self::Open(OpenError::TooManyPartitions { found }) => (
                 "too_many_partitions",
                 "Too Many Partitions",

@@ -15,6 +15,7 @@ use super::Front;
 use super::problem::AppError;
 use crate::catalog::Catalog;
 use crate::gate::Refusal;
+use crate::metrics::ByReason;
 use crate::position::gap::{self, Gap};
 use crate::position::{parse_last_event_id, parse_since};
 use crate::session::{Framing, OpenRequest};
@@ -69,12 +70,27 @@ pub(super) async fn open(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    // Here, first of all, is the place for what the gate says of the client alone: 400 (no trusted
+    let opened = start(&front, &names, &uri, &headers).await;
+    // A recognised browser gives up for ever on a 429 or 503: here is the place for an answer that
+    // it survives.
+    opened.inspect_err(|error| {
+        if let Some(reason) = error.reason_in_the_request() {
+            front.metrics.refusals.get_or_create(&ByReason { reason }).inc();
+        }
+    })
+}
+
+async fn start(
+    front: &Front,
+    names: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, AppError> {
+    // First of all is the place for what the gate says of the client alone: 400 (no trusted
     // address), 403 (blocked), 429 (holds its limit).
-    let (request, format) = read(&front.catalog, &names, &uri, &headers)?;
+    let (request, format) = read(&front.catalog, names, uri, headers)?;
     let permit = front.gate.admit()?;
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
-
     let mut response = answer(format, &opened.gaps, Body::new(opened.body));
     // A connection that has carried a stream carries nothing after it.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -189,12 +205,31 @@ fn is_browser(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Offset, TopicName, TopicPartition};
+    use crate::position::gap::GapReason;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |&(name, value): &(&'static str, &str)| {
             (name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))
         };
         pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_stream_says_what_it_is_and_what_it_could_not_give() {
+        let gap = Gap {
+            tp: TopicPartition::new(TopicName::new("eqiad.a").expect("legal"), 0),
+            from: Offset(10),
+            to: Some(Offset(50)),
+            reason: GapReason::Retention,
+        };
+        let response = answer(Format::EventStream, &[gap], Body::empty());
+        let said = |name: &str| response.headers().get(name).map(|v| v.to_str().expect("ASCII"));
+        assert_eq!(said("x-stream-gap"), Some(r#""eqiad.a";p=0;from=10;to=50;reason=retention"#));
+        assert_eq!(said("content-type"), Some("text/event-stream; charset=utf-8"));
+        assert_eq!(said("cache-control"), Some("no-cache"));
+        let whole = answer(Format::Json, &[], Body::empty());
+        assert!(!whole.headers().contains_key("x-stream-gap"));
     }
 
     #[test]

@@ -1,274 +1,18 @@
-//! The wire contract as far as it needs no event: routes, errors, CORS, request heads, and how
-//! connections begin and end. Spoken byte by byte over raw sockets, since a client library would
-//! correct what is to be tested.
+//! The wire contract as far as it needs no event: routes, errors, CORS, request heads. Spoken over
+//! raw sockets, since a client library would correct what is to be tested.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::routing::{get, post};
-use serde_json::Value;
-use tidegate::catalog::{Catalog, Stream};
-use tidegate::event::{Offset, TimestampMs, TopicName, TopicPartition};
-use tidegate::feed::history::History;
-use tidegate::feed::lines::Lines;
-use tidegate::feed::{self, Hub};
-use tidegate::gate::Gate;
-use tidegate::http::{Front, Settings, listen, router};
+use tidegate::http::Settings;
 use tidegate::metrics::Metrics;
-use tidegate::session::{self, Sessions};
-use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-/// Nothing here takes longer, on however slow a machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+use self::harness::{PATIENCE, Server, front, front_with};
 
-/// A server of its own for one test.
-struct Server {
-    addr: SocketAddr,
-    shutdown: CancellationToken,
-    serving: Option<JoinHandle<()>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
-    }
-}
-
-impl Server {
-    fn of(router: Router) -> Self {
-        Self::with_head_timeout(router, PATIENCE)
-    }
-
-    fn with_head_timeout(router: Router, head_timeout: Duration) -> Self {
-        let bound = listen::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let bound = bound.head_timeout(head_timeout);
-        let (addr, shutdown) = (bound.addr(), CancellationToken::new());
-        let serving = tokio::spawn(listen::serve(bound, router, shutdown.clone()));
-        Self { addr, shutdown, serving: Some(serving) }
-    }
-
-    /// The whole front before a source that cannot be reached: no stream opens.
-    fn front() -> Self {
-        Self::of(front(Settings::default()).0)
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.addr).await.expect("connect")
-    }
-
-    /// Sends these bytes and reads until the server closes.
-    async fn says_to(&self, request: impl AsRef<[u8]>) -> Reply {
-        let mut socket = self.connect().await;
-        // The server may answer, and close, before it has read all.
-        let _ = socket.write_all(request.as_ref()).await;
-        Reply::read_whole(&mut socket).await
-    }
-
-    /// One request with `Connection: close`; `headers` end in CRLF each.
-    async fn request(&self, line: &str, headers: &str) -> Reply {
-        let request = format!("{line} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n{headers}\r\n");
-        self.says_to(request).await
-    }
-
-    async fn get(&self, uri: &str) -> Reply {
-        self.request(&format!("GET {uri}"), "").await
-    }
-}
-
-fn front(settings: Settings) -> (Router, Arc<Gate>) {
-    let metrics = Arc::new(Metrics::new());
-    let gate = Gate::new(2, Arc::clone(&metrics));
-    let front = Front {
-        catalog: Arc::new(catalog()),
-        gate: Arc::clone(&gate),
-        sessions: sessions_without_source(&gate, &metrics),
-        settings,
-    };
-    let extra = Router::new().route("/v1/events", post(async || "taken"));
-    (router(front, extra), gate)
-}
-
-/// Sessions over a source that is known to be down.
-fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
-    let catalog = Arc::new(catalog());
-    let lines = Lines::new(&catalog, None, Arc::clone(metrics));
-    let hub = Hub::new("down", lines, feed::Settings::default(), Arc::clone(metrics));
-    hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
-    let source = Arc::new(Down) as Arc<dyn Source>;
-    let history = History::new(source, Arc::clone(&hub), 0, Arc::clone(metrics));
-    let settings = session::Settings {
-        keepalive: Duration::from_secs(15),
-        lifetime: None,
-        retry_ms: 2000,
-        catchup_slots: 1,
-    };
-    Sessions::new((hub, history), catalog, Arc::clone(gate), settings, Arc::clone(metrics))
-}
-
-/// A source that answers nothing.
-#[derive(Debug)]
-struct Down;
-
-impl Down {
-    fn error() -> SourceError {
-        SourceError::Unreachable { source_name: "down".into(), cause: "it is down".into() }
-    }
-}
-
-#[async_trait::async_trait]
-impl Source for Down {
-    fn name(&self) -> &str {
-        "down"
-    }
-
-    async fn topic(&self, _: &TopicName) -> Result<TopicInfo, SourceError> {
-        Err(Self::error())
-    }
-
-    async fn watermarks(&self, _: &TopicPartition) -> Result<Watermarks, SourceError> {
-        Err(Self::error())
-    }
-
-    async fn offset_at(
-        &self,
-        _: &TopicPartition,
-        _: TimestampMs,
-    ) -> Result<Option<Offset>, SourceError> {
-        Err(Self::error())
-    }
-
-    async fn read(
-        &self,
-        _: &TopicPartition,
-        _: Offset,
-        _: Offset,
-        _: usize,
-    ) -> Result<Fetched, SourceError> {
-        Err(Self::error())
-    }
-
-    async fn tail(&self, _: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
-        out.closed().await;
-    }
-}
-
-fn catalog() -> Catalog {
-    let stream = |name: &str, alias: &str, description: &str| Stream {
-        name: name.into(),
-        topics: vec![TopicName::new(&format!("eqiad.{name}")).expect("legal")],
-        aliases: vec![alias.into()],
-        description: description.into(),
-        schema: None,
-        produce_to: None,
-    };
-    Catalog::new([
-        stream("recentchange", "mediawiki.recentchange", "All edits & <more>"),
-        stream("Page-Create", "mediawiki.page-create", ""),
-    ])
-}
-
-/// One answer, taken apart.
-#[derive(Debug)]
-struct Reply {
-    line: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    async fn read_whole(socket: &mut TcpStream) -> Self {
-        let mut bytes = Vec::new();
-        let read = timeout(PATIENCE, socket.read_to_end(&mut bytes)).await;
-        read.expect("the server closes").expect("and without a reset");
-        Self::parse(&bytes)
-    }
-
-    /// Reads one answer with a `content-length` from a connection that stays open.
-    async fn read_one(socket: &mut TcpStream) -> Self {
-        let mut bytes = Vec::new();
-        loop {
-            let found = bytes.windows(4).position(|w| w == b"\r\n\r\n");
-            if let Some(head) = found {
-                let reply = Self::parse(&bytes);
-                let length: usize = reply.header("content-length").parse().expect("a length");
-                if bytes.len() == head + 4 + length {
-                    return reply;
-                }
-            }
-            let byte = timeout(PATIENCE, socket.read_u8()).await.expect("in time");
-            bytes.push(byte.expect("an answer"));
-        }
-    }
-
-    fn parse(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
-        let head = String::from_utf8(bytes[..end].to_vec()).expect("a head is text");
-        let mut lines = head.split("\r\n").map(str::to_owned);
-        let line = lines.next().expect("a status line");
-        let header = |line: String| {
-            let (name, value) = line.split_once(": ").expect("name: value");
-            (name.to_ascii_lowercase(), value.to_owned())
-        };
-        Self { line, headers: lines.map(header).collect(), body: bytes[end + 4..].to_vec() }
-    }
-
-    fn status(&self) -> u16 {
-        self.line.split(' ').nth(1).expect("a status").parse().expect("a number")
-    }
-
-    /// The header's value; it must be there once.
-    fn header(&self, name: &str) -> &str {
-        self.has(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
-    }
-
-    fn has(&self, name: &str) -> Option<&str> {
-        let mut all = self.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        let first = all.next();
-        assert_eq!(all.next(), None, "{name} twice in {self:?}");
-        first
-    }
-
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("UTF-8")
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {self:?}"))
-    }
-
-    /// Checks everything that errors have in common; gives the JSON.
-    fn problem(&self, status: u16, kind: &str) -> Value {
-        assert_eq!(self.status(), status, "{self:?}");
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        assert_eq!(self.header("cache-control"), "no-store");
-        assert_eq!(self.header("access-control-allow-origin"), "*");
-        let problem = self.json();
-        let keys = problem.as_object().expect("an object").keys().collect::<Vec<_>>();
-        assert_eq!(keys.len(), 6, "{keys:?}");
-        assert_eq!(problem["status"], status);
-        assert_eq!(problem["type"], kind);
-        for text in ["title", "detail", "method", "uri"] {
-            assert!(problem[text].is_string(), "{text} in {problem}");
-        }
-        problem
-    }
-}
+mod connections;
+mod harness;
 
 // Errors ------------------------------------------------------------------------------------------
 
@@ -377,12 +121,31 @@ async fn a_refused_stream_gives_its_slot_back() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_requests_is_counted_by_reason() {
+    let metrics = Arc::new(Metrics::new());
+    let server = Server::of(front_with(&metrics, Settings::default()).0);
+    server.get("/v2/stream/x").await;
+    server.get("/v2/stream/y").await;
+    server.get("/v2/stream/recentchange?since=nonsense").await;
+    server.get("/nothing").await;
+    let text = metrics.render();
+    for line in [
+        r#"tidegate_refusals_total{reason="not_found"} 2"#,
+        r#"tidegate_refusals_total{reason="invalid_timestamp"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
 async fn what_there_is_not_is_a_404_and_a_broken_percent_sequence_a_400() {
     let server = Server::front();
     for uri in ["/nothing", "/v2/stream", "/v2/stream/", "/v2/stream/a/b", "/v1/nothing", "//"] {
         let problem = server.get(uri).await.problem(404, "not_found");
         assert_eq!(problem["uri"], uri);
     }
+    server.get("*").await.problem(404, "not_found");
+    server.request("CONNECT any.host:80", "").await.problem(404, "not_found");
     for line in ["POST /v2/stream/recentchange", "DELETE /", "PUT /_info", "BREW /v2/ui/"] {
         let problem = server.request(line, "content-length: 0\r\n").await.problem(404, "not_found");
         assert_eq!(problem["method"], line.split(' ').next().expect("a method"));
@@ -433,6 +196,13 @@ async fn a_head_of_30_kb_is_read_and_a_longer_one_is_a_431() {
 }
 
 #[tokio::test]
+async fn a_head_of_more_than_a_hundred_fields_is_a_431() {
+    let server = Server::front();
+    let reply = server.request("GET /_info", &"x: y\r\n".repeat(120)).await;
+    reply.problem(431, "request_header_fields_too_large");
+}
+
+#[tokio::test]
 async fn a_long_path_is_a_414() {
     let server = Server::front();
     let path = format!("/v2/stream/{}", "a,".repeat(10_000));
@@ -454,7 +224,7 @@ async fn what_is_no_http_is_a_400_in_the_same_shape() {
 #[tokio::test]
 async fn half_a_head_is_a_408_and_no_head_at_all_a_plain_close() {
     let router = front(Settings::default()).0;
-    let server = Server::with_head_timeout(router, Duration::from_millis(300));
+    let server = Server::with(router, |b| b.head_timeout(Duration::from_millis(300)));
     let reply = server.says_to("GET /_info HTTP/1.1\r\nhost: ").await;
     reply.problem(408, "request_timeout");
     let mut idle = server.connect().await;
@@ -481,7 +251,7 @@ async fn a_preflight_is_answered_anywhere_and_allows_what_clients_send() {
     let server = Server::front();
     let asks = "origin: https://a.example\r\naccess-control-request-method: GET\r\n\
                 access-control-request-headers: last-event-id\r\n";
-    for uri in ["/v2/stream/recentchange", "/v2/stream/x", "/", "/nothing", "/a%zz"] {
+    for uri in ["/v2/stream/recentchange", "/v2/stream/x", "/", "/nothing", "/a%zz", "*"] {
         let reply = server.request(&format!("OPTIONS {uri}"), asks).await;
         assert_eq!((reply.status(), reply.body.len()), (204, 0), "{uri}");
         assert_eq!(reply.header("access-control-allow-origin"), "*");
@@ -608,157 +378,9 @@ async fn head_of_a_stream_has_the_headers_of_the_stream_at_once_and_no_length() 
     assert_eq!(server.request("HEAD /_info", "").await.status(), 200);
 }
 
-// Connections -------------------------------------------------------------------------------------
-
-/// A body that never comes, and tells when it is dropped.
-struct Silent(Option<oneshot::Sender<()>>);
-
-impl Drop for Silent {
-    fn drop(&mut self) {
-        let _ = self.0.take().expect("once").send(());
-    }
-}
-
-impl http_body::Body for Silent {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        Poll::Pending
-    }
-}
-
-/// One route whose body stays silent; the receiver hears when it is dropped.
-fn silent_route() -> (Router, oneshot::Receiver<()>) {
-    let (dropped, heard) = oneshot::channel();
-    let body = Arc::new(Mutex::new(Some(Silent(Some(dropped)))));
-    let handler = move || {
-        let body = body.lock().expect("whole").take().expect("asked for once");
-        std::future::ready(Body::new(body))
-    };
-    (Router::new().route("/silent", get(handler)), heard)
-}
-
-const ASK_SILENT: &[u8] = b"GET /silent HTTP/1.1\r\nhost: t\r\n\r\n";
-
-#[tokio::test]
-async fn a_client_that_hangs_up_on_a_quiet_stream_is_noticed_at_once() {
-    for only_half in [false, true] {
-        let (router, heard) = silent_route();
-        let server = Server::of(router);
-        let mut socket = server.connect().await;
-        socket.write_all(ASK_SILENT).await.expect("send");
-        assert_ne!(socket.read_u8().await.expect("the head comes before the body"), 0);
-        if only_half {
-            socket.shutdown().await.expect("half a hang-up");
-            timeout(PATIENCE, heard).await.expect("noticed").expect("dropped");
-        } else {
-            drop(socket);
-            timeout(PATIENCE, heard).await.expect("noticed").expect("dropped");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_client_that_closes_its_side_after_a_plain_request_gets_its_answer() {
-    let server = Server::front();
-    let mut socket = server.connect().await;
-    socket.write_all(b"GET /_info/name HTTP/1.0\r\n\r\n").await.expect("send");
-    socket.shutdown().await.expect("close one side");
-    assert_eq!(Reply::read_whole(&mut socket).await.json()["name"], "tidegate");
-}
-
-#[tokio::test]
-async fn a_slow_reader_gets_the_whole_body_and_its_end() {
-    const PARTS: usize = 400;
-    let part = Bytes::from(vec![b'x'; 50_000]);
-    let body = async move || {
-        let parts = (0..PARTS).map(move |_| Ok::<_, Infallible>(part.clone()));
-        Body::from_stream(futures_util::stream::iter(parts))
-    };
-    let server = Server::of(Router::new().route("/long", get(body)));
-    let mut socket = server.connect().await;
-    let ask = b"GET /long HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
-    socket.write_all(ask).await.expect("send");
-    // The server has written all that fits before the first byte is read, then waits.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let reply = Reply::read_whole(&mut socket).await;
-    assert_eq!(reply.header("transfer-encoding"), "chunked");
-    assert!(reply.body.ends_with(b"\r\n0\r\n\r\n"), "the terminating chunk");
-    assert_eq!(reply.body.iter().filter(|&&b| b == b'x').count(), PARTS * 50_000);
-}
-
-#[tokio::test]
-async fn bytes_of_the_client_that_nobody_reads_do_not_cut_the_answer() {
-    let body = vec![b'y'; 200_000];
-    let router = Router::new().route("/long", get(async move || body.clone()));
-    let server = Server::of(router);
-    let mut socket = server.connect().await;
-    let ask = b"GET /long HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
-    socket.write_all(ask).await.expect("send");
-    socket.write_all(&[b'z'; 20_000]).await.expect("send more");
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(Reply::read_whole(&mut socket).await.body.len(), 200_000);
-}
-
-#[tokio::test]
-async fn a_connection_serves_one_request_after_the_other_also_after_an_error() {
-    let server = Server::front();
-    let mut socket = server.connect().await;
-    for (uri, status) in [("/_info", 200), ("/nothing", 404), ("/v2/stream/x", 400), ("/", 303)] {
-        let ask = format!("GET {uri} HTTP/1.1\r\nhost: t\r\n\r\n");
-        socket.write_all(ask.as_bytes()).await.expect("send");
-        assert_eq!(Reply::read_one(&mut socket).await.status(), status, "{uri}");
-    }
-}
-
-#[tokio::test]
-async fn a_stop_closes_the_port_and_idle_connections_and_waits_for_open_streams() {
-    let (silent, heard) = silent_route();
-    let plain = Router::new().route("/plain", get(async || "plain"));
-    let mut server = Server::of(silent.merge(plain));
-    let fresh = server.connect().await;
-    let mut kept = server.connect().await;
-    kept.write_all(b"GET /plain HTTP/1.1\r\nhost: t\r\n\r\n").await.expect("send");
-    assert_eq!(Reply::read_one(&mut kept).await.text(), "plain");
-    let mut streaming = server.connect().await;
-    streaming.write_all(ASK_SILENT).await.expect("send");
-    streaming.read_u8().await.expect("the head");
-
-    server.shutdown.cancel();
-    for mut idle in [fresh, kept] {
-        let end = timeout(PATIENCE, idle.read(&mut [0; 1])).await.expect("closed");
-        assert_eq!(end.expect("without a reset"), 0);
-    }
-    let asked = Instant::now();
-    while TcpStream::connect(server.addr).await.is_ok() {
-        assert!(asked.elapsed() < PATIENCE, "the port stays open");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let serving = server.serving.take().expect("there");
-    assert!(!serving.is_finished(), "a stream is open");
-    drop(streaming);
-    timeout(PATIENCE, heard).await.expect("noticed").expect("dropped");
-    timeout(PATIENCE, serving).await.expect("it ends").expect("well");
-}
-
 #[tokio::test]
 async fn a_handler_that_panics_is_a_500_and_hurts_nobody_else() {
-    let metrics = Arc::new(Metrics::new());
-    let gate = Gate::new(1, Arc::clone(&metrics));
-    let front = Front {
-        catalog: Arc::new(catalog()),
-        sessions: sessions_without_source(&gate, &metrics),
-        gate,
-        settings: Settings::default(),
-    };
-    async fn breaks() -> &'static str {
-        panic!("on purpose")
-    }
-    let server = Server::of(router(front, Router::new().route("/breaks", get(breaks))));
+    let server = Server::front();
     let reply = server.get("/breaks").await;
     assert_eq!(reply.status(), 500);
     assert_eq!(reply.json()["type"], "internal_error");

@@ -1,23 +1,31 @@
-//! The socket as hyper sees it, with one correction: an answer that hyper gives by itself, to what
-//! is no request that could reach the router, is written as problem JSON like every other error.
+//! The socket as hyper sees it, with two corrections.
 //!
-//! hyper has no hook for these answers. They are known by what no answer of ours is: a 400, 414 or
-//! 431 with a head and no body.
+//! An answer that hyper gives by itself, to what is no request that could reach the router, is
+//! written as problem JSON like every other error. hyper has no hook for these answers. They are
+//! known by what no answer of ours is: a 400, 414 or 431 with a head and no body.
+//!
+//! A client that takes no byte while some wait for it is cut after a while. hyper would wait for
+//! ever, since a full socket is not an error, and a slot would be held for nobody.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use crate::http::problem::{AppError, answer_to_no_request};
 
-/// A socket, and what is left to write of a replaced answer.
+/// A socket, what is left to write of a replaced answer, and how long it has been full.
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: TcpStream,
     instead: Option<Instead>,
+    stall_max: Duration,
+    /// Runs while the socket is full; most sockets never are.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -27,8 +35,8 @@ struct Instead {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, instead: None }
+    pub(super) fn new(socket: TcpStream, stall_max: Duration) -> Self {
+        Self { socket, instead: None, stall_max, stall: None }
     }
 
     pub(super) fn into_socket(self) -> TcpStream {
@@ -42,7 +50,8 @@ impl Wire {
             if *written == bytes.len() {
                 break;
             }
-            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes[*written..]))?;
+            let wrote = Pin::new(&mut self.socket).poll_write(cx, &bytes[*written..]);
+            let n = ready!(wrote)?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -50,6 +59,22 @@ impl Wire {
         }
         self.instead = None;
         Poll::Ready(Ok(head.len()))
+    }
+
+    /// Passes on what a write gave, and watches how long nothing could be written.
+    fn watched(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall_max = self.stall_max;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn notices(&mut self, head: &[u8]) -> bool {
@@ -95,9 +120,11 @@ impl AsyncWrite for Wire {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.notices(buf) {
-            return self.poll_instead(cx, buf);
+            let written = self.poll_instead(cx, buf);
+            return self.watched(cx, written);
         }
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.watched(cx, written)
     }
 
     fn poll_write_vectored(
@@ -108,9 +135,11 @@ impl AsyncWrite for Wire {
         if let [head] = bufs
             && self.notices(head)
         {
-            return self.poll_instead(cx, head);
+            let written = self.poll_instead(cx, head);
+            return self.watched(cx, written);
         }
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.watched(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
