@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::gate::Gate;
+use crate::metrics::Metrics;
 use crate::session::Sessions;
 
 mod info;
@@ -55,6 +56,9 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// Opens streams.
     pub sessions: Arc<Sessions>,
+    /// Where requests for streams that ask for nothing are counted. (What the gate refuses, it
+    /// counts itself; what opens, the session.)
+    pub metrics: Arc<Metrics>,
     /// What the operator chose.
     pub settings: Settings,
 }

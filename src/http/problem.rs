@@ -89,6 +89,12 @@ impl AppError {
         }
     }
 
+    /// The word to count it by, where the request itself is what is wrong.
+    pub(super) fn reason_in_the_request(&self) -> Option<&'static str> {
+        let of_the_client = self.status().is_client_error();
+        of_the_client.then(|| self.problem().kind)
+    }
+
     fn problem(&self) -> Problem {
         let (kind, title, detail) = match self {
             Self::NoSuchRoute => ("not_found", "Not Found", "See /?doc for what there is.".into()),

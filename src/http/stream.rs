@@ -15,6 +15,7 @@ use super::Front;
 use super::problem::AppError;
 use crate::catalog::Catalog;
 use crate::gate::Refusal;
+use crate::metrics::ByReason;
 use crate::position::gap::{self, Gap};
 use crate::position::{parse_last_event_id, parse_since};
 use crate::session::{Framing, OpenRequest};
@@ -69,10 +70,25 @@ pub(super) async fn open(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
+    let opened = start(&front, &names, &uri, &headers).await;
+    // A recognised browser gives up for ever on a 429 or 503: here is the place for an answer that
+    // it survives.
+    opened.inspect_err(|error| {
+        if let Some(reason) = error.reason_in_the_request() {
+            front.metrics.refusals.get_or_create(&ByReason { reason }).inc();
+        }
+    })
+}
+
+async fn start(
+    front: &Front,
+    names: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, AppError> {
     // First of all is the place for what the gate says of the client alone: 400 (no trusted
-    // address), 403 (blocked), 429 (holds its limit). And a recognised browser, which gives up for
-    // ever on a 429 or 503, is to be refused in a way that it survives.
-    let (request, format) = read(&front.catalog, &names, &uri, &headers)?;
+    // address), 403 (blocked), 429 (holds its limit).
+    let (request, format) = read(&front.catalog, names, uri, headers)?;
     let permit = front.gate.admit()?;
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
     let mut response = answer(format, &opened.gaps, Body::new(opened.body));

@@ -1,13 +1,15 @@
 //! The wire contract as far as it needs no event: routes, errors, CORS, request heads. Spoken over
 //! raw sockets, since a client library would correct what is to be tested.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::http::Settings;
+use tidegate::metrics::Metrics;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use self::harness::{PATIENCE, Server, front};
+use self::harness::{PATIENCE, Server, front, front_with};
 
 mod connections;
 mod harness;
@@ -116,6 +118,23 @@ async fn a_refused_stream_gives_its_slot_back() {
         server.get("/v2/stream/recentchange").await.problem(503, "unavailable");
     }
     assert_eq!(gate.held(), 0);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_requests_is_counted_by_reason() {
+    let metrics = Arc::new(Metrics::new());
+    let server = Server::of(front_with(&metrics, Settings::default()).0);
+    server.get("/v2/stream/x").await;
+    server.get("/v2/stream/y").await;
+    server.get("/v2/stream/recentchange?since=nonsense").await;
+    server.get("/nothing").await;
+    let text = metrics.render();
+    for line in [
+        r#"tidegate_refusals_total{reason="not_found"} 2"#,
+        r#"tidegate_refusals_total{reason="invalid_timestamp"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
 }
 
 #[tokio::test]

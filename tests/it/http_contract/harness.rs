@@ -87,12 +87,17 @@ impl Server {
 }
 
 pub(super) fn front(settings: Settings) -> (Router, Arc<Gate>) {
-    let metrics = Arc::new(Metrics::new());
+    front_with(&Arc::new(Metrics::new()), settings)
+}
+
+pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router, Arc<Gate>) {
+    let metrics = Arc::clone(metrics);
     let gate = Gate::new(2, Arc::clone(&metrics));
     let front = Front {
         catalog: Arc::new(catalog()),
         gate: Arc::clone(&gate),
         sessions: sessions_without_source(&gate, &metrics),
+        metrics,
         settings,
     };
     async fn breaks() -> &'static str {
@@ -104,7 +109,7 @@ pub(super) fn front(settings: Settings) -> (Router, Arc<Gate>) {
 }
 
 /// Sessions over a source that is known to be down.
-fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
+pub(super) fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
     let catalog = Arc::new(catalog());
     let lines = Lines::new(&catalog, None, Arc::clone(metrics));
     let hub = Hub::new("down", lines, feed::Settings::default(), Arc::clone(metrics));
@@ -167,7 +172,7 @@ impl Source for Down {
     }
 }
 
-fn catalog() -> Catalog {
+pub(super) fn catalog() -> Catalog {
     let stream = |name: &str, alias: &str, description: &str| Stream {
         name: name.into(),
         topics: vec![TopicName::new(&format!("eqiad.{name}")).expect("legal")],
