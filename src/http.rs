@@ -1,7 +1,7 @@
 //! The HTTP front: what a request asks for, and how it is answered.
 //!
 //! ```text
-//!  listen ─▶ hyper (request head) ─▶ middleware ─▶ router ─┬─ stream ─▶ gate ─▶ session (the body)
+//!  listen ─▶ hyper (request head) ─▶ middleware ─▶ router ─┬─ stream ─▶ gate ─▶ session
 //!                                        ▲                 └─ info, openapi, ui
 //!                                        └── problem: every error, one shape
 //! ```

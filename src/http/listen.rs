@@ -1,7 +1,7 @@
 //! The public port: sockets in, requests to the router, whole answers out.
 //!
 //! ```text
-//!  bind ─▶ Bound (its port is known) ─▶ serve ─▶ accept ─▶ one task per connection ─▶ linger, close
+//!  bind ─▶ Bound (its port is known) ─▶ serve ─▶ accept ─▶ a task per connection ─▶ linger
 //! ```
 //! Knows nothing of routes. A connection whose client has hung up is noticed while its answer is
 //! still being made, since hyper keeps reading then; the body is dropped at once. A client that

@@ -1,5 +1,6 @@
-//! The wire contract as far as it needs no event: routes, errors, CORS, request heads. Spoken over
-//! raw sockets, since a client library would correct what is to be tested.
+//! The wire contract as far as the front makes it: routes, errors, CORS, request heads, and how
+//! connections and streams begin and end. Spoken over raw sockets, since a client library would
+//! correct what is to be tested.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use self::harness::{PATIENCE, Server, front, front_with};
 
 mod connections;
 mod harness;
+mod streams;
 
 // Errors ------------------------------------------------------------------------------------------
 

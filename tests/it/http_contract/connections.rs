@@ -223,9 +223,9 @@ async fn a_stop_closes_the_port_and_idle_connections_and_waits_for_open_streams(
 
 /// Runs itself once more as a process that may have few descriptors.
 #[test]
-fn a_server_without_descriptors_goes_on_when_there_are_some_again() {
+fn a_lack_of_descriptors_only_delays() {
     const INSIDE: &str = "TIDEGATE_TEST_FEW_DESCRIPTORS";
-    let name = "http_contract::connections::a_server_without_descriptors_goes_on_when_there_are_some_again";
+    let name = "http_contract::connections::a_lack_of_descriptors_only_delays";
     if std::env::var_os(INSIDE).is_some() {
         return with_few_descriptors();
     }

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde_json::Value;
 use tidegate::catalog::{Catalog, Stream};
-use tidegate::event::{Offset, TimestampMs, TopicName, TopicPartition};
+use tidegate::event::{Offset, Record, TimestampMs, TopicName, TopicPartition};
 use tidegate::feed::history::History;
 use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
@@ -109,12 +109,66 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
 }
 
 /// Sessions over a source that is known to be down.
-pub(super) fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
+fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
+    let (hub, sessions) = sessions(Still { up: false }, gate, metrics);
+    hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
+    sessions
+}
+
+/// Sessions over a source that is up, whose tail tells what the test lets it tell.
+pub(super) struct Live {
+    pub(super) server: Server,
+    pub(super) gate: Arc<Gate>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Live {
+    /// Room for two streams. The topic of `recentchange` has one partition; its next offset is 5,
+    /// and nothing before it is kept.
+    pub(super) fn new() -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let gate = Gate::new(2, Arc::clone(&metrics));
+        let (hub, sessions) = sessions(Still { up: true }, &gate, &metrics);
+        hub.apply(TailEvent::Opened {
+            tp: partition(),
+            log: None,
+            append_time: false,
+            next: Offset(5),
+            last: Some(TimestampMs(1000)),
+            after: None,
+        });
+        hub.apply(TailEvent::Surveyed);
+        let front = Front {
+            catalog: Arc::new(catalog()),
+            gate: Arc::clone(&gate),
+            sessions: Arc::clone(&sessions),
+            metrics: Arc::clone(&metrics),
+            settings: Settings::default(),
+        };
+        let server = Server::of(router(front, Router::new()));
+        Self { server, gate, hub, sessions, metrics }
+    }
+
+    /// The source's next event: `{"n":<offset>}`.
+    pub(super) fn tells(&self, offset: i64) {
+        let value = Some(format!("{{\"n\":{offset}}}").into());
+        let (offset, time) = (Offset(offset), TimestampMs(2000 + offset));
+        let records = vec![Record { offset, time, key: None, value }];
+        self.hub.apply(TailEvent::Records { tp: partition(), records, next: offset.next() });
+    }
+}
+
+fn partition() -> TopicPartition {
+    TopicPartition::new(TopicName::new("eqiad.recentchange").expect("legal"), 0)
+}
+
+fn sessions(source: Still, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> (Arc<Hub>, Arc<Sessions>) {
     let catalog = Arc::new(catalog());
     let lines = Lines::new(&catalog, None, Arc::clone(metrics));
-    let hub = Hub::new("down", lines, feed::Settings::default(), Arc::clone(metrics));
-    hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
-    let source = Arc::new(Down) as Arc<dyn Source>;
+    let hub = Hub::new("still", lines, feed::Settings::default(), Arc::clone(metrics));
+    let source = Arc::new(source) as Arc<dyn Source>;
     let history = History::new(source, Arc::clone(&hub), 0, Arc::clone(metrics));
     let settings = session::Settings {
         keepalive: Duration::from_secs(15),
@@ -122,31 +176,35 @@ pub(super) fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) 
         retry_ms: 2000,
         catchup_slots: 1,
     };
-    Sessions::new((hub, history), catalog, Arc::clone(gate), settings, Arc::clone(metrics))
+    let all = (Arc::clone(&hub), history);
+    (hub, Sessions::new(all, catalog, Arc::clone(gate), settings, Arc::clone(metrics)))
 }
 
-/// A source that answers nothing.
+/// A source that has nothing to read: down, or up with one partition a topic and no records left.
 #[derive(Debug)]
-struct Down;
+struct Still {
+    up: bool,
+}
 
-impl Down {
-    fn error() -> SourceError {
-        SourceError::Unreachable { source_name: "down".into(), cause: "it is down".into() }
+impl Still {
+    fn says<T>(&self, answer: T) -> Result<T, SourceError> {
+        let (source_name, cause) = ("still".to_owned(), "it is down".to_owned());
+        if self.up { Ok(answer) } else { Err(SourceError::Unreachable { source_name, cause }) }
     }
 }
 
 #[async_trait::async_trait]
-impl Source for Down {
+impl Source for Still {
     fn name(&self) -> &str {
-        "down"
+        "still"
     }
 
     async fn topic(&self, _: &TopicName) -> Result<TopicInfo, SourceError> {
-        Err(Self::error())
+        self.says(TopicInfo { partitions: 1, log: None, append_time: false })
     }
 
     async fn watermarks(&self, _: &TopicPartition) -> Result<Watermarks, SourceError> {
-        Err(Self::error())
+        self.says(Watermarks { start: Offset(5), end: Offset(5) })
     }
 
     async fn offset_at(
@@ -154,17 +212,17 @@ impl Source for Down {
         _: &TopicPartition,
         _: TimestampMs,
     ) -> Result<Option<Offset>, SourceError> {
-        Err(Self::error())
+        self.says(None)
     }
 
     async fn read(
         &self,
         _: &TopicPartition,
-        _: Offset,
+        from: Offset,
         _: Offset,
         _: usize,
     ) -> Result<Fetched, SourceError> {
-        Err(Self::error())
+        self.says(Fetched { records: Vec::new(), next: from })
     }
 
     async fn tail(&self, _: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
@@ -172,7 +230,7 @@ impl Source for Down {
     }
 }
 
-pub(super) fn catalog() -> Catalog {
+fn catalog() -> Catalog {
     let stream = |name: &str, alias: &str, description: &str| Stream {
         name: name.into(),
         topics: vec![TopicName::new(&format!("eqiad.{name}")).expect("legal")],
