@@ -226,7 +226,7 @@ async fn what_is_no_http_is_a_400_in_the_same_shape() {
 #[tokio::test]
 async fn half_a_head_is_a_408_and_no_head_at_all_a_plain_close() {
     let router = front(Settings::default()).0;
-    let server = Server::with(router, |b| b.head_timeout(Duration::from_millis(300)));
+    let server = Server::with(router, |b| b.head_timeout(Duration::from_secs(1)));
     let reply = server.says_to("GET /_info HTTP/1.1\r\nhost: ").await;
     reply.problem(408, "request_timeout");
     let mut idle = server.connect().await;
