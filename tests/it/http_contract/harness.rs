@@ -115,13 +115,9 @@ pub(super) fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) 
     let hub = Hub::new("down", lines, feed::Settings::default(), Arc::clone(metrics));
     hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
     let source = Arc::new(Down) as Arc<dyn Source>;
-    let history = History::new(source, Arc::clone(&hub), 0, Arc::clone(metrics));
-    let settings = session::Settings {
-        keepalive: Duration::from_secs(15),
-        lifetime: None,
-        retry_ms: 2000,
-        catchup_slots: 1,
-    };
+    let history = History::new(source, Arc::clone(&hub), (0, 1), Arc::clone(metrics));
+    let settings =
+        session::Settings { keepalive: Duration::from_secs(15), lifetime: None, retry_ms: 2000 };
     Sessions::new((hub, history), catalog, Arc::clone(gate), settings, Arc::clone(metrics))
 }
 
