@@ -25,7 +25,8 @@ pub mod intake;
 
 pub mod admin;
 
-pub mod app;
 pub mod demo;
+
+pub mod app;
 
 pub mod cli;

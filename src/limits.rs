@@ -59,6 +59,8 @@ pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 pub const CATCHUP_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of data lines that the history cache keeps.
 pub const HISTORY_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Range reads that may be under way at a source at the same time.
+pub const HISTORY_READS_MAX: usize = 16;
 /// A partition that does not answer for this long in a replay is passed over for now.
 pub const HISTORY_PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of frames that a session hands to its connection at once.

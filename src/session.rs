@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 
@@ -59,8 +59,6 @@ pub struct Settings {
     pub lifetime: Option<Duration>,
     /// What `retry:` says, in ms, before it is jittered.
     pub retry_ms: u64,
-    /// How many readers may do range reads at the same time.
-    pub catchup_slots: usize,
 }
 
 /// What a reader asked for, read and checked as far as text alone can be checked.
@@ -124,8 +122,7 @@ impl Sessions {
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let slots = Semaphore::new(settings.catchup_slots);
-        let shared = Arc::new(Shared { history, slots, metrics: Arc::clone(&metrics) });
+        let shared = Arc::new(Shared { history, metrics: Arc::clone(&metrics) });
         let drain = watch::Sender::new(false);
         Arc::new(Self { hub, catalog, gate, settings, shared, drain, metrics })
     }

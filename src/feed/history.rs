@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::Semaphore;
 
 use super::Hub;
 use super::lines::Line;
@@ -70,19 +71,24 @@ pub struct History {
     hub: Arc<Hub>,
     cache: Mutex<Cache>,
     bytes_max: usize,
+    /// One per read that is under way at the source. Held by the read's own task, never by a
+    /// session: one that stops taking bytes must not keep others from reading.
+    slots: Semaphore,
     metrics: Arc<Metrics>,
 }
 
 impl History {
-    /// A history that keeps about `bytes_max` bytes of lines.
+    /// A history that keeps about `bytes_max` bytes of lines and has at most `reads_max` reads
+    /// under way.
     #[must_use]
     pub fn new(
         source: Arc<dyn Source>,
         hub: Arc<Hub>,
-        bytes_max: usize,
+        (bytes_max, reads_max): (usize, usize),
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { source, hub, cache: Mutex::default(), bytes_max, metrics })
+        let slots = Semaphore::new(reads_max.max(1));
+        Arc::new(Self { source, hub, cache: Mutex::default(), bytes_max, slots, metrics })
     }
 
     /// The source, for what is no range read.
@@ -142,6 +148,7 @@ impl History {
         let this = Arc::clone(self);
         // A task of its own: it goes on when the one who asked first has left.
         let task = tokio::spawn(async move {
+            let _slot = this.slots.acquire().await;
             let fetched = this.fetch(&key.0, log, (from, until), bytes_max).await;
             this.metrics.history_reads.inc();
             let chunk = fetched.map(|fetched| {

@@ -31,7 +31,7 @@ fn history(records: i64, bytes_max: usize) -> (Arc<MemorySource>, Arc<History>, 
     let metrics = Arc::new(Metrics::new());
     let lines = Lines::new(&Catalog::default(), None, Arc::clone(&metrics));
     let hub = Hub::new("m", lines, Settings::default(), Arc::clone(&metrics));
-    let history = History::new(Arc::clone(&source) as _, hub, bytes_max, Arc::clone(&metrics));
+    let history = History::new(Arc::clone(&source) as _, hub, (bytes_max, 4), Arc::clone(&metrics));
     (source, history, metrics)
 }
 

@@ -39,14 +39,17 @@ impl Bench {
         let lines = Lines::new(&catalog, None, Arc::clone(&metrics));
         let bounds = crate::feed::Settings::default();
         let hub = Hub::new("m", lines, bounds, Arc::clone(&metrics));
-        let history =
-            History::new(Arc::clone(&source) as _, Arc::clone(&hub), 1000, Arc::clone(&metrics));
+        let history = History::new(
+            Arc::clone(&source) as _,
+            Arc::clone(&hub),
+            (1000, 2),
+            Arc::clone(&metrics),
+        );
         let gate = Gate::new(10, Arc::clone(&metrics));
         let settings = Settings {
             keepalive: Duration::from_secs(15),
             lifetime: lifetime_s.map(Duration::from_secs),
             retry_ms: 2000,
-            catchup_slots: 2,
         };
         let both = (Arc::clone(&hub), history);
         let sessions =

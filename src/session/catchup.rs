@@ -20,7 +20,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use super::Framing;
 use super::frames;
@@ -158,8 +157,6 @@ pub enum Step {
 pub struct Shared {
     /// Range reads.
     pub history: Arc<History>,
-    /// How many may read at the same time.
-    pub slots: Semaphore,
     /// Where gaps are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -227,8 +224,6 @@ impl CatchUp {
                 }
                 self.aim = Some(aim);
             } else if self.parts.iter().any(|p| p.needs_reading() || p.chunk.is_some()) {
-                let shared = Arc::clone(&self.shared);
-                let _slot = shared.slots.acquire().await;
                 self.read().await;
                 self.merge();
                 // Aim anew only where nothing gets on: the log may have changed meanwhile.

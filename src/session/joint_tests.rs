@@ -46,15 +46,15 @@ impl Host {
         let lines = Lines::new(&catalog, None, Arc::clone(&metrics));
         let settings = crate::feed::Settings { ring_bytes, tail_bytes };
         let hub = Hub::new("memory", lines, settings, Arc::clone(&metrics));
-        let history =
-            History::new(Arc::clone(source) as _, Arc::clone(&hub), 4000, Arc::clone(&metrics));
+        let history = History::new(
+            Arc::clone(source) as _,
+            Arc::clone(&hub),
+            (4000, 2),
+            Arc::clone(&metrics),
+        );
         let gate = Gate::new(1000, Arc::clone(&metrics));
-        let settings = Settings {
-            keepalive: Duration::from_secs(3600),
-            lifetime: None,
-            retry_ms: 1000,
-            catchup_slots: 2,
-        };
+        let settings =
+            Settings { keepalive: Duration::from_secs(3600), lifetime: None, retry_ms: 1000 };
         let sessions = Sessions::new(
             (Arc::clone(&hub), history),
             catalog,

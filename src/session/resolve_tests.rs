@@ -49,7 +49,7 @@ impl Bench {
         }]);
         let lines = Lines::new(&catalog, None, Arc::clone(&metrics));
         let hub = Hub::new("m", lines, crate::feed::Settings::default(), Arc::clone(&metrics));
-        let history = History::new(Arc::clone(&source) as _, Arc::clone(&hub), 1000, metrics);
+        let history = History::new(Arc::clone(&source) as _, Arc::clone(&hub), (1000, 2), metrics);
         let mut bench = Self { source, hub, history, catalog, told: TailPositions::new() };
         for tp in bench.source.partitions() {
             bench.tell(&tp, true);

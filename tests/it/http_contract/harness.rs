@@ -169,13 +169,9 @@ fn sessions(source: Still, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> (Arc<Hub
     let lines = Lines::new(&catalog, None, Arc::clone(metrics));
     let hub = Hub::new("still", lines, feed::Settings::default(), Arc::clone(metrics));
     let source = Arc::new(source) as Arc<dyn Source>;
-    let history = History::new(source, Arc::clone(&hub), 0, Arc::clone(metrics));
-    let settings = session::Settings {
-        keepalive: Duration::from_secs(15),
-        lifetime: None,
-        retry_ms: 2000,
-        catchup_slots: 1,
-    };
+    let history = History::new(source, Arc::clone(&hub), (0, 1), Arc::clone(metrics));
+    let settings =
+        session::Settings { keepalive: Duration::from_secs(15), lifetime: None, retry_ms: 2000 };
     let all = (Arc::clone(&hub), history);
     (hub, Sessions::new(all, catalog, Arc::clone(gate), settings, Arc::clone(metrics)))
 }
