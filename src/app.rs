@@ -1,1 +1,239 @@
-//! (being written)
+//! The only place that wires the parts together and spawns them; and the clean stop.
+//!
+//! ```text
+//!  bind ─▶ build ─▶ "listening on …" ─▶ serve ─▶ SIGTERM ─▶ drain ─▶ streams end ─▶ log closed
+//! ```
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::config::{Config, EmbeddedConfig, KafkaConfig, SourceConfig};
+use crate::feed::Hub;
+use crate::feed::history::History;
+use crate::feed::lines::Lines;
+use crate::gate::Gate;
+use crate::http::Front;
+use crate::intake::IntakeState;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::session::Sessions;
+use crate::source::embedded::EmbeddedSource;
+use crate::source::kafka::KafkaSource;
+use crate::source::{Sink, Source};
+use crate::{admin, demo, feed, http, intake, limits, log, session, source};
+
+/// Descriptors that are kept for the source, the log, the admin port and the process itself.
+const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// What a configuration stands on.
+struct Ground {
+    source: Arc<dyn Source>,
+    sink: Arc<dyn Sink>,
+    /// The embedded log, to be closed last.
+    log: Option<Arc<Log>>,
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When an address cannot be bound or the source cannot be opened. A source that is merely out of
+/// reach is no error.
+pub fn run(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tidegate")
+        .build()
+        .context("start the runtime")?;
+    let outcome = runtime.block_on(serve(config, with_demo));
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
+}
+
+async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+    let mut stop = Stop::install()?;
+    let metrics = Arc::new(Metrics::new());
+    let catalog = Arc::new(config.catalog());
+    let public = http::listen::bind(config.listen)
+        .with_context(|| format!("bind the public address {}", config.listen))?;
+    let admin = admin::bind(config.admin_listen)
+        .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
+    let addresses = (public.addr(), admin.addr());
+    let readiness = Arc::new(admin::Readiness::default());
+    let started = readiness.latch("started");
+    let _admin = admin
+        .serve(Arc::clone(&metrics), Arc::clone(&readiness))
+        .context("serve the admin port")?;
+    let ground = ground(config)?;
+    let (gate, sessions, hub) = readers(config, &ground, &catalog, &metrics)?;
+
+    let mut tasks = JoinSet::new();
+    let shutdown = CancellationToken::new();
+    let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
+    let tail = tokio::spawn(async move { hub.run(source, topics).await });
+    if with_demo {
+        let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
+        tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
+    }
+    let front = Front {
+        catalog: Arc::clone(&catalog),
+        gate: Arc::clone(&gate),
+        sessions: Arc::clone(&sessions),
+        metrics: Arc::clone(&metrics),
+        settings: http::Settings::default(),
+    };
+    let mut extra = axum::Router::new();
+    if config.intake {
+        let sink = Arc::clone(&ground.sink);
+        extra = intake::router(IntakeState::new(catalog, sink, metrics));
+    }
+    let router = http::router(front, extra);
+    let serving = shutdown.clone();
+    tasks.spawn(async move { http::listen::serve(public, router, serving).await });
+    announce(addresses).context("say where it listens")?;
+    drop(started);
+
+    stop.requested().await;
+    tracing::info!(streams = gate.held(), "stopping");
+    readiness.drain();
+    gate.drain();
+    sessions.drain();
+    shutdown.cancel();
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits::SHUTDOWN_MAX, ended).await.is_err() {
+        tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
+        tasks.abort_all();
+    }
+    tail.abort();
+    if let Some(log) = ground.log {
+        log.close().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Everything that stands between the source and the readers.
+fn readers(
+    config: &Config,
+    ground: &Ground,
+    catalog: &Arc<Catalog>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
+    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let lines = Lines::new(catalog, None, Arc::clone(metrics));
+    let settings = feed::Settings {
+        ring_bytes: bytes(config.limits.ring_bytes),
+        tail_bytes: bytes(config.limits.tail_bytes),
+    };
+    let hub = Hub::new(ground.source.name(), lines, settings, Arc::clone(metrics));
+    let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);
+    let history =
+        History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
+    let gate = Gate::new(streams_max(config.limits.streams)?, Arc::clone(metrics));
+    let settings = session::Settings {
+        keepalive: config.session.keepalive,
+        lifetime: config.session.lifetime,
+        retry_ms: config.session.retry_ms,
+    };
+    let sessions = Sessions::new(
+        (Arc::clone(&hub), history),
+        Arc::clone(catalog),
+        Arc::clone(&gate),
+        settings,
+        Arc::clone(metrics),
+    );
+    Ok((gate, sessions, hub))
+}
+
+fn ground(config: &Config) -> anyhow::Result<Ground> {
+    match &config.source {
+        SourceConfig::Kafka(kafka) => {
+            let source = kafka_source(kafka)?;
+            Ok(Ground { sink: Arc::clone(&source) as _, source, log: None })
+        }
+        SourceConfig::Embedded(embedded) => {
+            let log = Log::open(log_settings(embedded)).with_context(|| {
+                format!("open the embedded log in {}", embedded.data_dir.display())
+            })?;
+            let source = EmbeddedSource::new(Arc::clone(&log));
+            Ok(Ground { sink: Arc::clone(&source) as _, source, log: Some(log) })
+        }
+    }
+}
+
+/// The client of a cluster; nothing is sent yet.
+///
+/// # Errors
+/// A property that is not accepted.
+pub fn kafka_source(kafka: &KafkaConfig) -> anyhow::Result<Arc<KafkaSource>> {
+    let settings = source::kafka::Settings {
+        name: kafka.name.clone(),
+        bootstrap: kafka.bootstrap.clone(),
+        properties: kafka.properties.clone(),
+    };
+    KafkaSource::new(settings).with_context(|| format!("set up kafka.{}", kafka.name))
+}
+
+fn log_settings(config: &EmbeddedConfig) -> log::Settings {
+    log::Settings {
+        commit_interval: config.commit_interval,
+        segment_bytes: config.segment_bytes,
+        retention_age: config.retention_age,
+        retention_bytes: config.retention_bytes,
+        reserve_bytes: config.reserve_bytes,
+        partitions_default: config.partitions,
+        ..log::Settings::new(&config.data_dir)
+    }
+}
+
+/// What may be open at once: what is configured, and never more than the descriptors allow.
+fn streams_max(configured: u64) -> anyhow::Result<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let descriptors = limit.current.unwrap_or(u64::MAX).min(10_000_000);
+    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
+    anyhow::ensure!(
+        room > 0,
+        "{descriptors} descriptors are too few; more than {DESCRIPTORS_RESERVED} are needed"
+    );
+    if configured > room {
+        tracing::warn!(configured, room, "limits.streams is more than the descriptors allow");
+    }
+    let streams = if configured == 0 { room } else { configured.min(room) };
+    Ok(usize::try_from(streams).unwrap_or(usize::MAX))
+}
+
+/// Scripts read these lines.
+fn announce((public, admin): (SocketAddr, SocketAddr)) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{public}")?;
+    writeln!(out, "admin on http://{admin}")?;
+    out.flush()
+}
+
+/// SIGTERM or SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn install() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

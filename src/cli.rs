@@ -1,7 +1,132 @@
-//! (being written)
-pub mod produce;
+//! The commands: what can be typed, and where it goes.
+//!
+//! Exit status: 0 all is well, 1 it failed, 2 it was called wrongly.
 
-/// The command.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod log;
+mod produce;
+mod serve;
+
+/// Carries Kafka topics, or those of its own embedded log, to the web as Server-Sent Events.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, propagate_version = true)]
+#[command(after_help = "Try it:\n  tidegate serve --demo\n  \
+    curl -N http://127.0.0.1:8092/v2/stream/recentchange")]
+struct Cli {
+    /// What is logged: error, warn, info, debug, trace, or a filter as in RUST_LOG (which wins)
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(ServeArgs),
+    /// Look at a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write events into a stream, one JSON object a line
+    Produce(produce::ProduceArgs),
+    /// Look after an embedded log (while no gateway has it open)
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+/// `tidegate serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Status 0 after SIGTERM or SIGINT, in at most 10 s.")]
+pub(crate) struct ServeArgs {
+    /// Serve made-up events from an embedded log, to try it out
+    #[arg(long, required_unless_present = "config", conflicts_with = "config")]
+    demo: bool,
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where streams are served, instead of what the configuration says; port 0: any free port
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where metrics and health are served, instead of what the configuration says
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
+    /// The folder of the embedded log, instead of what the configuration says
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Tell all mistakes of a configuration at once, and what it can take at worst
+    Check {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LogCommand {
+    /// Read all of it and name every damage; changes nothing
+    Check {
+        /// Its folder
+        dir: PathBuf,
+    },
+    /// Make it open again: cut torn ends, set damaged parts aside (nothing is deleted)
+    Repair {
+        /// Its folder
+        dir: PathBuf,
+    },
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::install(&cli.log_level);
+    let outcome = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Config(ConfigCommand::Check { config }) => check::run(&config),
+        Command::Produce(args) => produce::run(args),
+        Command::Log(LogCommand::Check { dir }) => log::check(&dir),
+        Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the last word of a command is for its user, not the log")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("tidegate: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_the_demo_or_a_config_and_not_both() {
+        let parse = |args: &str| Cli::try_parse_from(args.split(' ')).map(|_| ());
+        assert!(parse("tidegate serve --demo --listen 127.0.0.1:0").is_ok());
+        assert!(parse("tidegate serve --config f").is_ok());
+        assert!(parse("tidegate serve").is_err());
+        assert!(parse("tidegate serve --demo --config f").is_err());
+    }
 }

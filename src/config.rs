@@ -1,1 +1,450 @@
-//! (being written)
+//! What an operator says: one struct a concern, all defaults in one place, all mistakes at once.
+//!
+//! Knows how to read a file and what is accepted; not how anything works. `config/example.toml`
+//! shows every key with its default.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Table;
+
+use crate::catalog::{Catalog, Stream};
+use crate::event::TopicName;
+use crate::limits;
+
+mod reader;
+
+pub use reader::Mistake;
+use reader::{Findings, Section};
+
+/// Everything that is wrong with a config.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors {
+    /// Which file.
+    pub file: String,
+    /// All mistakes.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} mistake(s) in {}:", self.mistakes.len(), self.file)?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+/// Where records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// A Kafka cluster.
+    Kafka(KafkaConfig),
+    /// The embedded log.
+    Embedded(EmbeddedConfig),
+}
+
+/// `[kafka.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// NAME; in logs and metrics `kafka.NAME`.
+    pub name: String,
+    /// `host:port`, at least one.
+    pub bootstrap: Vec<String>,
+    /// Handed to librdkafka as they are.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// `[embedded]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedConfig {
+    /// The log's folder.
+    pub data_dir: PathBuf,
+    /// How long a commit waits for company.
+    pub commit_interval: Duration,
+    /// Size of a segment.
+    pub segment_bytes: u64,
+    /// Age at which a segment goes; `None`: never.
+    pub retention_age: Option<Duration>,
+    /// Size above which the oldest segments go; `None`: never.
+    pub retention_bytes: Option<u64>,
+    /// Producers are refused when less than this is free.
+    pub reserve_bytes: u64,
+    /// Partitions of a topic that is made by its first record.
+    pub partitions: i32,
+}
+
+/// Who gets a compressed stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// Recognised browsers and who asks with a q-value.
+    Browsers,
+    /// Everyone who accepts it.
+    Everyone,
+    /// Nobody.
+    Nobody,
+}
+
+/// `[session]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Silence after which a keepalive is sent.
+    pub keepalive: Duration,
+    /// How long a stream may last; `None`: no limit.
+    pub lifetime: Option<Duration>,
+    /// What `retry:` says before it is jittered, in ms.
+    pub retry_ms: u64,
+    /// Accepted; nothing is compressed yet.
+    pub compress: Compress,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Streams that one client may hold. Accepted; not enforced yet.
+    pub streams_per_client: u64,
+    /// Streams that this host may hold; 0: what the descriptors allow.
+    pub streams: u64,
+    /// Proxies whose client header counts. Accepted; not used yet.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they name the client. Accepted; not used yet.
+    pub client_ip_header: String,
+    /// Bytes of frames in each feed's ring.
+    pub ring_bytes: u64,
+    /// Bytes of raw records that all tails keep.
+    pub tail_bytes: u64,
+    /// Bytes of data lines that the history keeps.
+    pub history_cache_bytes: u64,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The public port.
+    pub listen: SocketAddr,
+    /// The port for metrics and health.
+    pub admin_listen: SocketAddr,
+    /// Where records come from.
+    pub source: SourceConfig,
+    /// What there is to read, by name.
+    pub streams: Vec<Stream>,
+    /// Of each stream.
+    pub session: SessionConfig,
+    /// Bounds.
+    pub limits: LimitsConfig,
+    /// `POST /v1/events` is served.
+    pub intake: bool,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors {
+            mistakes: vec![Mistake { key: file.clone(), says: format!("cannot be read: {error}") }],
+            file: file.clone(),
+        })?;
+        Self::parse(&text).map_err(|mistakes| ConfigErrors { file, mistakes })
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        let mut found = Findings::default();
+        match Self::read(text, &mut found) {
+            Some(config) if found.mistakes.is_empty() => Ok(config),
+            _ => Err(found.mistakes),
+        }
+    }
+
+    fn read(text: &str, found: &mut Findings) -> Option<Self> {
+        let table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => {
+                found.add("the file", format!("is no TOML: {error}"));
+                return None;
+            }
+        };
+        let mut root = Section::new("", Some(&table));
+        let listen = root.parsed("listen", DEFAULT_LISTEN, found, address);
+        let admin_listen = root.parsed("admin_listen", DEFAULT_ADMIN, found, address);
+        let source = source(&mut root, found);
+        let session = session(root.table("session", found), found);
+        let limits = limits(root.table("limits", found), found);
+        let mut intake = Section::new("intake", root.table("intake", found));
+        let enabled = intake.flag("enabled", false, found);
+        intake.finish(found);
+        let streams = streams(root.table("streams", found), found);
+        root.finish(found);
+        let source = source?;
+        Some(Self { listen, admin_listen, source, streams, session, limits, intake: enabled })
+    }
+
+    /// What `serve --demo` runs: these streams over an embedded log in `data_dir`, with intake.
+    #[must_use]
+    pub fn demo(data_dir: &Path, streams: Vec<Stream>) -> Self {
+        let mut found = Findings::default();
+        let (session, limits) = (session(None, &mut found), limits(None, &mut found));
+        let mut embedded = Section::new("embedded", None);
+        let mut embedded = self::embedded(&mut embedded, &mut found);
+        embedded.data_dir = data_dir.to_owned();
+        embedded.retention_age = Some(Duration::from_secs(48 * 3600));
+        embedded.retention_bytes = Some(1024 * MIB);
+        Self {
+            listen: DEFAULT_LISTEN,
+            admin_listen: DEFAULT_ADMIN,
+            source: SourceConfig::Embedded(embedded),
+            streams,
+            session,
+            limits,
+            intake: true,
+        }
+    }
+
+    /// The streams, by name.
+    #[must_use]
+    pub fn catalog(&self) -> Catalog {
+        Catalog::new(self.streams.iter().cloned())
+    }
+
+    /// The memory that this configuration can take at worst, by part, in bytes.
+    #[must_use]
+    pub fn worst_case_memory(&self) -> Vec<(&'static str, u64)> {
+        let batch = limits::BATCH_BYTES_MAX as u64;
+        vec![
+            ("tails (raw records)", self.limits.tail_bytes),
+            ("history cache", self.limits.history_cache_bytes),
+            ("feeds (rings)", limits::FEEDS_MAX as u64 * self.limits.ring_bytes),
+            ("range reads under way", (limits::HISTORY_READS_MAX * limits::CHUNK_BYTES_MAX) as u64),
+            ("each stream (one batch)", batch),
+            ("each stream in catch-up (chunks)", limits::CATCHUP_BYTES as u64),
+        ]
+    }
+}
+
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8092);
+const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8093);
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an address and a port such as 127.0.0.1:8092 is accepted")
+}
+
+fn source(root: &mut Section<'_>, found: &mut Findings) -> Option<SourceConfig> {
+    let (clusters, log) = (root.table("kafka", found), root.table("embedded", found));
+    match (clusters, log) {
+        (Some(clusters), None) => kafka(clusters, found).map(SourceConfig::Kafka),
+        (None, Some(table)) => {
+            let mut section = Section::new("embedded", Some(table));
+            let config = embedded(&mut section, found);
+            if !table.contains_key("data_dir") {
+                found.add("embedded.data_dir", "is missing; a folder is accepted");
+            }
+            section.finish(found);
+            Some(SourceConfig::Embedded(config))
+        }
+        (Some(_), Some(_)) => {
+            found.add("kafka, embedded", "both are given; one of the two is accepted");
+            None
+        }
+        (None, None) => {
+            found.add("kafka.NAME", "is missing; [kafka.NAME] or [embedded] is accepted");
+            None
+        }
+    }
+}
+
+fn kafka(clusters: &Table, found: &mut Findings) -> Option<KafkaConfig> {
+    let mut all = Vec::new();
+    for (name, value) in clusters {
+        let path = format!("kafka.{name}");
+        let Some(table) = value.as_table() else {
+            found.add(path, "a table is accepted: [kafka.NAME]");
+            continue;
+        };
+        let mut section = Section::new(&path, Some(table));
+        let bootstrap: Vec<String> =
+            section.list("bootstrap", found).into_iter().map(str::to_owned).collect();
+        if bootstrap.is_empty() {
+            found.add(section.key("bootstrap"), "names no broker; [\"host:port\", …] is accepted");
+        }
+        for broker in bootstrap.iter().filter(|b| !is_broker(b)) {
+            let says = format!("found \"{broker}\"; host:port is accepted");
+            found.add(section.key("bootstrap"), says);
+        }
+        let mut properties = BTreeMap::new();
+        for (key, value) in section.table("properties", found).into_iter().flatten() {
+            let text = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(flag) => flag.to_string(),
+                _ => {
+                    let key = section.key(&format!("properties.\"{key}\""));
+                    found.add(key, "a text, a whole number, true or false is accepted");
+                    continue;
+                }
+            };
+            properties.insert(key.clone(), text);
+        }
+        section.finish(found);
+        all.push(KafkaConfig { name: name.clone(), bootstrap, properties });
+    }
+    if all.len() > 1 {
+        found.add("kafka", "several clusters are given; one is accepted (for now)");
+    }
+    if clusters.is_empty() {
+        found.add("kafka.NAME", "is missing; [kafka.NAME] is accepted");
+    }
+    all.into_iter().next()
+}
+
+fn is_broker(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
+fn embedded(section: &mut Section<'_>, found: &mut Findings) -> EmbeddedConfig {
+    let optional = |n: u64| (n > 0).then_some(n);
+    EmbeddedConfig {
+        data_dir: section.text("data_dir", found).unwrap_or_default().into(),
+        commit_interval: Duration::from_millis(section.number(
+            "commit_interval_ms",
+            5,
+            0..=1000,
+            found,
+        )),
+        segment_bytes: section.number("segment_mb", 64, 1..=4096, found) * MIB,
+        retention_age: optional(section.number("retention_h", 0, 0..=1_000_000, found))
+            .map(|h| Duration::from_secs(h * 3600)),
+        retention_bytes: optional(section.number("retention_mb", 0, 0..=1_000_000_000, found))
+            .map(|mb| mb * MIB),
+        reserve_bytes: section.number("reserve_mb", 64, 0..=1_000_000, found) * MIB,
+        partitions: i32::try_from(section.number("partitions", 1, 1..=1000, found)).unwrap_or(1),
+    }
+}
+
+fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
+    let mut section = Section::new("session", table);
+    let seconds = Duration::from_secs;
+    let keepalive = seconds(section.number("keepalive_s", 15, 1..=3600, found));
+    let lifetime = section.number("lifetime_s", 0, 0..=31_536_000, found);
+    let retry_ms = section.number("retry_ms", 2000, 100..=600_000, found);
+    let compress = section.parsed("compress", Compress::Browsers, found, |text| match text {
+        "browsers" => Ok(Compress::Browsers),
+        "everyone" => Ok(Compress::Everyone),
+        "nobody" => Ok(Compress::Nobody),
+        _ => Err("browsers, everyone or nobody is accepted"),
+    });
+    section.finish(found);
+    let lifetime = (lifetime > 0).then(|| seconds(lifetime));
+    SessionConfig { keepalive, lifetime, retry_ms, compress }
+}
+
+fn limits(table: Option<&Table>, found: &mut Findings) -> LimitsConfig {
+    let mut section = Section::new("limits", table);
+    let mb = |bytes: usize| bytes as u64 / MIB;
+    let streams_per_client = section.number("streams_per_client", 64, 0..=1_000_000, found);
+    let streams = section.number("streams", 0, 0..=10_000_000, found);
+    let mut trusted_proxies = Vec::new();
+    for text in section.list("trusted_proxies", found) {
+        let prefix = text.parse().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
+        match prefix {
+            Ok(prefix) => trusted_proxies.push(prefix),
+            Err(_) => found.add(
+                section.key("trusted_proxies"),
+                format!("found \"{text}\"; an address or a prefix such as 10.0.0.0/8 is accepted"),
+            ),
+        }
+    }
+    let header = section.parsed("client_ip_header", "X-Client-IP".to_owned(), found, |text| {
+        let legal = http::HeaderName::try_from(text).map(|_| text.to_owned());
+        legal.map_err(|_| "the name of a header is accepted")
+    });
+    let ring = section.number("ring_mb", mb(limits::RING_BYTES_MAX), 1..=1024, found);
+    let tail = section.number("tail_mb", mb(limits::TAIL_BYTES_MAX), 1..=65_536, found);
+    let cache =
+        section.number("history_cache_mb", mb(limits::HISTORY_CACHE_BYTES_MAX), 1..=65_536, found);
+    section.finish(found);
+    LimitsConfig {
+        streams_per_client,
+        streams,
+        trusted_proxies,
+        client_ip_header: header,
+        ring_bytes: ring * MIB,
+        tail_bytes: tail * MIB,
+        history_cache_bytes: cache * MIB,
+    }
+}
+
+fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
+    let mut all = Vec::new();
+    let mut taken: HashMap<Arc<str>, String> = HashMap::new();
+    for (name, value) in table.into_iter().flatten() {
+        let path = format!("streams.{name}");
+        let Some(table) = value.as_table() else {
+            found.add(path, "a table is accepted: [streams.NAME]");
+            continue;
+        };
+        let mut section = Section::new(&path, Some(table));
+        let stream = stream(name, &mut section, found);
+        section.finish(found);
+        for any_name in stream.aliases.iter().chain([&stream.name]) {
+            if any_name.is_empty() || any_name.contains([',', '/', '%', '?', '#']) {
+                found.add(&path, format!("\"{any_name}\" is no name: , / % ? # cannot be in it"));
+            }
+            if let Some(other) = taken.insert(Arc::clone(any_name), path.clone()) {
+                found.add(&path, format!("the name \"{any_name}\" is {other}'s already"));
+            }
+        }
+        all.push(stream);
+    }
+    if all.is_empty() && found.mistakes.is_empty() {
+        found.add("streams.NAME", "is missing; at least one [streams.NAME] is accepted");
+    }
+    all
+}
+
+fn stream(name: &str, section: &mut Section<'_>, found: &mut Findings) -> Stream {
+    let mut topics: Vec<TopicName> = Vec::new();
+    let listed = section.list("topics", found);
+    for text in &listed {
+        match TopicName::new(text) {
+            Ok(topic) if topics.contains(&topic) => {
+                found.add(section.key("topics"), format!("\"{topic}\" is named twice"));
+            }
+            Ok(topic) => topics.push(topic),
+            Err(error) => found.add(section.key("topics"), error.to_string()),
+        }
+    }
+    if listed.is_empty() {
+        found.add(section.key("topics"), "names no topic; a list of topics is accepted");
+    }
+    let aliases = section.list("aliases", found).into_iter().map(Arc::from).collect();
+    let description = section.text("description", found).unwrap_or_default().to_owned();
+    let uri = section.text("schema", found);
+    let title = section.text("schema_title", found);
+    let schema = uri.or(title).map(str::to_owned);
+    let produce_to = section.text("produce_to", found).and_then(|text| {
+        let topic = topics.iter().find(|t| t.as_str() == text).cloned();
+        if topic.is_none() {
+            let says = format!("found \"{text}\"; one of the stream's topics is accepted");
+            found.add(section.key("produce_to"), says);
+        }
+        topic
+    });
+    Stream { name: name.into(), topics, aliases, description, schema, produce_to }
+}
+
+#[cfg(test)]
+mod tests;

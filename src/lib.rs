@@ -5,6 +5,8 @@
 //! before it. `ARCHITECTURE.md` is the map.
 
 pub mod event;
+
+pub mod catalog;
 pub mod limits;
 pub mod position;
 
@@ -15,7 +17,6 @@ pub mod telemetry;
 pub mod log;
 pub mod source;
 
-pub mod catalog;
 pub mod feed;
 pub mod gate;
 pub mod session;

@@ -19,6 +19,7 @@ use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
+use crate::config::{Config, SourceConfig};
 use crate::source::Sink;
 
 mod input;
@@ -105,7 +106,17 @@ fn open_target(args: &ProduceArgs) -> anyhow::Result<Target> {
 
 /// The catalogue and the sink of a config.
 fn open_sink(file: &std::path::Path) -> anyhow::Result<(Arc<Catalog>, Arc<dyn Sink>)> {
-    bail!("{}: writing straight to Kafka is not wired yet", file.display())
+    let config = Config::load(file)?;
+    match &config.source {
+        SourceConfig::Kafka(kafka) => {
+            Ok((Arc::new(config.catalog()), crate::app::kafka_source(kafka)?))
+        }
+        SourceConfig::Embedded(_) => bail!(
+            "{}: has an embedded log, which one process can have open; use --url, through the \
+             gateway that has it",
+            file.display()
+        ),
+    }
 }
 
 /// The first interrupt ends the work after the chunk that is on its way, the second at once.

@@ -159,7 +159,7 @@ async fn whoever_asks_gets_an_id_before_any_event_and_loses_nothing_by_a_cut() {
     assert!(lines[2].starts_with("retry: ") && lines[3].starts_with("id: [{"), "{text:?}");
     drop(body);
     bench.append(&[r#"{"n":1}"#]);
-    let id = crate::position::parse_last_event_id(lines[3][4..].as_bytes()).expect("our own");
+    let id = crate::position::parse_last_event_id(&lines[3].as_bytes()[4..]).expect("our own");
     let request = OpenRequest { last_event_id: id, ..bench.request(Framing::Sse) };
     let mut body = bench.open(request).await.body;
     assert!(read(&mut body, 1).await.0.contains("data: {\"n\":1"));

@@ -108,7 +108,7 @@ impl Resolver<'_> {
         let mut places = BTreeMap::new();
         let mut open = BTreeSet::new();
         for slot in now.slots() {
-            let place = named.get(&slot.tp).and_then(|entry| self.from_memory(slot, entry));
+            let place = named.get(&slot.tp).and_then(|entry| self.remembered(slot, entry));
             match place.or_else(|| latest(slot, named.get(&slot.tp).copied(), newest, since)) {
                 Some(place) => drop(places.insert(slot.tp.clone(), place)),
                 None => drop(open.insert(&slot.tp)),
@@ -142,7 +142,7 @@ impl Resolver<'_> {
     }
 
     /// A position in the log that this host follows, verified without asking.
-    fn from_memory(&self, slot: &Slot, entry: &ResumeEntry) -> Option<Place> {
+    fn remembered(&self, slot: &Slot, entry: &ResumeEntry) -> Option<Place> {
         let ResumeAt::Offset(next, time) = entry.at else { return None };
         if entry.log.is_none() || entry.log != slot.at.log {
             return None;

@@ -1,0 +1,24 @@
+//! `tidegate config check`.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::config::{Config, SourceConfig};
+
+pub(super) fn run(file: &Path) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    let mut out = std::io::stdout().lock();
+    let source = match &config.source {
+        SourceConfig::Kafka(kafka) => {
+            crate::app::kafka_source(kafka)?;
+            format!("Kafka at {}", kafka.bootstrap.join(", "))
+        }
+        SourceConfig::Embedded(log) => format!("the embedded log in {}", log.data_dir.display()),
+    };
+    writeln!(out, "{} is fine: {} stream(s) from {source}", file.display(), config.streams.len())?;
+    writeln!(out, "memory at worst:")?;
+    for (part, bytes) in config.worst_case_memory() {
+        writeln!(out, "{:>14} bytes  {part}", bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Every mistake is told, with its key; the example shows every key with its default.
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../config/example.toml");
+const LEAST: &str =
+    "[embedded]\ndata_dir = \"data\"\n[streams.recentchange]\ntopics = [\"eqiad.recentchange\"]\n";
+
+fn mistakes(text: &str) -> Vec<String> {
+    match Config::parse(text) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_example_shows_every_key_with_its_default() {
+    let mut found = Findings::default();
+    let example = Config::read(EXAMPLE, &mut found).expect("it can be read");
+    assert_eq!(found.mistakes, []);
+    assert_eq!(found.left_out, Vec::<String>::new(), "keys that the example leaves out");
+    let least = Config::parse(LEAST).expect("it can be read");
+    assert_eq!((example.listen, example.admin_listen), (least.listen, least.admin_listen));
+    assert_eq!(example.session, least.session);
+    assert_eq!(example.limits, least.limits);
+    assert_eq!(example.intake, least.intake);
+    // The other source stands there as a comment, and has to be right as well.
+    let (head, kafka) = EXAMPLE.split_once("[kafka.main]").expect("the first source");
+    let (_, embedded) = kafka.split_once("#! ").expect("the other source");
+    let other = format!("{head}{}", embedded.replace("#! ", ""));
+    let mut found = Findings::default();
+    let other = Config::read(&other, &mut found).expect("it can be read");
+    assert_eq!((found.mistakes, found.left_out), (vec![], vec![]));
+    let SourceConfig::Embedded(mut shown) = other.source else { panic!("the embedded log") };
+    shown.data_dir = "data".into();
+    assert_eq!(SourceConfig::Embedded(shown), least.source);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_key_and_what_is_accepted() {
+    let all = mistakes(
+        r#"
+        listen = "localhost"
+        admin_listn = "127.0.0.1:1"
+        [kafka.main]
+        bootstrap = ["broker"]
+        [session]
+        keepalive_s = 0
+        compress = "always"
+        [limits]
+        streams = "many"
+        trusted_proxies = ["10.0.0.0/99"]
+        [streams.a]
+        topics = ["a b"]
+        produce_to = "c"
+        [streams.b]
+        topics = []
+        aliases = ["a"]
+        "#,
+    );
+    let expected = [
+        "listen: found \"localhost\"; an address and a port",
+        "kafka.main.bootstrap: found \"broker\"; host:port",
+        "session.keepalive_s: found 0; 1 to 3600",
+        "session.compress: found \"always\"; browsers, everyone or nobody",
+        "limits.streams: found the text \"many\"; a whole number",
+        "limits.trusted_proxies: found \"10.0.0.0/99\"",
+        "streams.a.topics: `a b` is no topic name",
+        "streams.a.produce_to: found \"c\"; one of the stream's topics",
+        "streams.b.topics: names no topic",
+        "streams.b: the name \"a\" is streams.a's already",
+        "admin_listn: there is no such key; did you mean `admin_listen`?",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for (found, expected) in all.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
+fn one_source_is_accepted_and_no_more() {
+    let streams = "[streams.a]\ntopics = [\"a\"]\n";
+    assert!(mistakes(streams)[0].starts_with("kafka.NAME: is missing"));
+    let both = format!("{LEAST}[kafka.main]\nbootstrap = [\"h:1\"]\n");
+    assert!(mistakes(&both)[0].starts_with("kafka, embedded: both"));
+    let two =
+        format!("[kafka.a]\nbootstrap = [\"h:1\"]\n[kafka.b]\nbootstrap = [\"h:1\"]\n{streams}");
+    assert!(mistakes(&two)[0].starts_with("kafka: several clusters"));
+}
+
+#[test]
+fn what_is_no_toml_is_said_with_its_place() {
+    let all = mistakes("listen = \n");
+    assert!(all.len() == 1 && all[0].contains("line 1"), "{all:?}");
+}

@@ -1,0 +1,162 @@
+//! Opening: is it a log of ours, and where does it end?
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::{Disk, Folder, read_whole, replace};
+use super::index::Index;
+use super::segment::{self, PartitionId, Segment, number_of};
+use super::topics::{self, Topics};
+
+/// Says that a folder is a log, and of which format.
+pub(super) const MARK: &str = "tidegate-log";
+const MARK_TEXT: &[u8] = b"{\"format\":1}\n";
+const LOCK: &str = "lock";
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made or read.
+    #[error("the disk does not give it: {0}")]
+    Io(#[from] io::Error),
+    /// Another process has it open.
+    #[error("{0} is in use by another process; stop that one first")]
+    InUse(PathBuf),
+    /// Something else is in the folder.
+    #[error(
+        "{0} is no log of tidegate's (it holds files, but no `{MARK}`); nothing was changed. Give \
+         an empty folder or one that is not there yet"
+    )]
+    Foreign(PathBuf),
+    /// It is a log, but of another format.
+    #[error(
+        "the log has the format {0}; this version reads format 1. Use the version that made it"
+    )]
+    Format(String),
+    /// It cannot be read.
+    #[error(
+        "the log is damaged: {0}. `tidegate log check DIR` names all damage, `tidegate log repair \
+         DIR` sets it aside so that the rest can be read; nothing was changed"
+    )]
+    Damaged(String),
+}
+
+/// Takes the folder, and its lock.
+pub(super) fn folder(dir: &Path) -> Result<(Arc<dyn Disk>, File), OpenError> {
+    fs::create_dir_all(dir)?;
+    let foreign = !dir.join(MARK).exists()
+        && fs::read_dir(dir)?.flatten().any(|e| {
+            let name = e.file_name();
+            name != LOCK && name != format!("{MARK}.tmp").as_str()
+        });
+    if foreign {
+        return Err(OpenError::Foreign(dir.to_owned()));
+    }
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => Ok((Arc::new(Folder::new(dir)), lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Reads what there is; an empty folder becomes a log.
+pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
+    let names = disk.list()?;
+    if names.iter().any(|n| n == MARK) {
+        format(disk)?;
+    } else if names.iter().any(|n| n.ends_with(".seg")) {
+        return Err(OpenError::Damaged(format!("there are segments, but no `{MARK}`")));
+    } else {
+        Topics::default().save(disk)?;
+        replace(disk, MARK, MARK_TEXT)?;
+    }
+    let topics =
+        Topics::load(disk).map_err(|e| OpenError::Damaged(format!("{}: {e}", topics::FILE)))?;
+    let mut segments = BTreeMap::new();
+    for number in numbers(&names) {
+        let sealed = names.contains(&segment::index_name(number));
+        let segment = if sealed {
+            segment::open_sealed(disk, number)
+                .map_err(|e| OpenError::Damaged(format!("segment {number}: {e}")))?
+        } else {
+            recovered(disk, number, &segments)?
+        };
+        segments.insert(number, segment);
+    }
+    let last = segments.keys().next_back().copied();
+    if segments.values().any(|s| s.entries.is_none() && Some(s.number) == last) {
+        // All are sealed (the process ended between two segments): go on in a new one.
+        let next = segment::create(disk, last.unwrap_or(0) + 1)?;
+        segments.insert(next.number, next);
+    }
+    for segment in segments.values_mut().filter(|s| Some(s.number) < last) {
+        if let Some(entries) = segment.entries.take() {
+            segment::write_index(disk, segment, &entries)?;
+        }
+    }
+    Ok(Index::new(topics, segments))
+}
+
+/// The numbers of all segments, in order.
+pub(super) fn numbers(names: &[String]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = names.iter().filter_map(|n| number_of(n)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Whether the folder is of a format that this code reads.
+pub(super) fn format(disk: &dyn Disk) -> Result<(), OpenError> {
+    let text = read_whole(disk, MARK)?;
+    let mark: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| OpenError::Damaged(format!("{MARK}: {e}")))?;
+    match &mark["format"] {
+        format if *format == 1 => Ok(()),
+        other => Err(OpenError::Format(other.to_string())),
+    }
+}
+
+/// Where a partition stands after these segments, if it is in one of them.
+pub(super) fn end_of(segments: &BTreeMap<u64, Segment>, id: PartitionId) -> Option<i64> {
+    segments.values().rev().find_map(|s| s.summaries.get(&id)).map(|s| s.next)
+}
+
+/// A segment without an index: read from batch to batch, its torn end cut.
+fn recovered(
+    disk: &dyn Disk,
+    number: u64,
+    before: &BTreeMap<u64, Segment>,
+) -> Result<Segment, OpenError> {
+    let file = disk.open(&segment::file_name(number))?;
+    if !segment::has_head(&*file, number)? {
+        if file.len()? > segment::HEAD_BYTES {
+            return Err(OpenError::Damaged(format!("segment {number} does not begin as one")));
+        }
+        return Ok(segment::create(disk, number)?);
+    }
+    let mut ends: BTreeMap<PartitionId, i64> = BTreeMap::new();
+    let scan = segment::scan(&*file, |meta| {
+        let id = (meta.topic, meta.partition);
+        let end = ends.get(&id).copied().or_else(|| end_of(before, id));
+        let continues = end.is_none_or(|end| meta.base >= end);
+        ends.insert(id, meta.base + i64::from(meta.count));
+        continues
+    })?;
+    if let Some(fault) = &scan.fault {
+        if scan.damaged {
+            return Err(OpenError::Damaged(format!(
+                "segment {number} at byte {}: {fault}, and later batches are whole",
+                scan.len
+            )));
+        }
+        tracing::warn!(segment = number, at = scan.len, fault, "a torn write is cut off");
+        file.set_len(scan.len)?;
+    }
+    // What is shown from now on must be durable, also what was written and not synced before.
+    file.sync()?;
+    let (summaries, entries) = (segment::summarise(&scan.entries), Some(scan.entries));
+    Ok(Segment { number, file, len: scan.len, appended: scan.appended, summaries, entries })
+}

@@ -1,0 +1,363 @@
+//! The one thread that writes: group commit, rolling, retention.
+//!
+//! ```text
+//!  appends ─▶ wait a little ─▶ offsets ─▶ batches by partition ─▶ write, sync ─▶ publish, acknowledge
+//! ```
+//! A group that fails is acknowledged to nobody. After a failed write the segment goes on where it
+//! was durable; after a failed sync nothing that this file says can be believed: it is sealed at
+//! its last durable length and a new one begun before anything else is taken.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::Settings;
+use super::batch::{self, Meta};
+use super::disk::Disk;
+use super::index::Index;
+use super::partitioner::partition_of;
+use super::segment::{self, Entry, PartitionId};
+use super::topics::Topics;
+use crate::event::{Offset, Partition, TimestampMs, TopicName};
+use crate::source::SinkError;
+
+/// Records of one group.
+const GROUP_RECORDS_MAX: usize = 16_384;
+/// Bytes of one group.
+const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often retention is looked at.
+const RETENTION_EVERY: Duration = Duration::from_secs(5);
+
+/// What came of one append.
+pub type Appended = Result<(Partition, Offset), SinkError>;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub enum Ask {
+    /// Write a record.
+    Append {
+        /// Where to.
+        topic: TopicName,
+        /// Its key.
+        key: Option<Bytes>,
+        /// Its value.
+        value: Bytes,
+        /// Its time.
+        time: TimestampMs,
+        /// Told when it is durable.
+        done: oneshot::Sender<Appended>,
+    },
+    /// Make a topic, or give it more partitions.
+    Create(TopicName, usize, oneshot::Sender<io::Result<()>>),
+    /// Take a topic away.
+    Delete(TopicName, oneshot::Sender<io::Result<()>>),
+    /// Look at retention now.
+    Retain(oneshot::Sender<()>),
+}
+
+/// One append that waits for its group.
+#[derive(Debug)]
+struct Waiting {
+    topic: TopicName,
+    key: Option<Bytes>,
+    value: Bytes,
+    time: TimestampMs,
+    done: oneshot::Sender<Appended>,
+}
+
+/// A record that has its place, and who waits for it.
+type Placed = (Waiting, PartitionId, i64);
+
+/// The writer.
+#[derive(Debug)]
+pub struct Writer {
+    disk: Arc<dyn Disk>,
+    index: Arc<Mutex<Index>>,
+    settings: Settings,
+    changed: watch::Sender<u64>,
+    /// For records without a key: the next partition, per commit.
+    round: usize,
+    /// The last segment must not be written to any more.
+    broken: bool,
+}
+
+impl Writer {
+    /// A writer to the last segment of the index.
+    #[must_use]
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        index: Arc<Mutex<Index>>,
+        settings: Settings,
+        changed: watch::Sender<u64>,
+    ) -> Self {
+        Self { disk, index, settings, changed, round: 0, broken: false }
+    }
+
+    /// Serves until nobody can ask any more.
+    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        let mut retention = tokio::time::interval(RETENTION_EVERY);
+        loop {
+            let ask = tokio::select! {
+                ask = asks.recv() => ask,
+                _ = retention.tick() => {
+                    self.retain(TimestampMs::now());
+                    continue;
+                }
+            };
+            match ask {
+                None => return,
+                Some(Ask::Append { topic, key, value, time, done }) => {
+                    let first = Waiting { topic, key, value, time, done };
+                    let (group, next) = self.gather(first, &mut asks).await;
+                    self.commit(group, TimestampMs::now());
+                    if let Some(ask) = next {
+                        self.other(ask);
+                    }
+                }
+                Some(ask) => self.other(ask),
+            }
+        }
+    }
+
+    /// What comes within the interval; the first thing that is no append ends it.
+    async fn gather(
+        &self,
+        first: Waiting,
+        asks: &mut mpsc::Receiver<Ask>,
+    ) -> (Vec<Waiting>, Option<Ask>) {
+        let until = Instant::now() + self.settings.commit_interval;
+        let mut bytes = first.value.len();
+        let mut group = vec![first];
+        while group.len() < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
+            match tokio::time::timeout_at(until, asks.recv()).await {
+                Ok(Some(Ask::Append { topic, key, value, time, done })) => {
+                    bytes += value.len();
+                    group.push(Waiting { topic, key, value, time, done });
+                }
+                Ok(other) => return (group, other),
+                Err(_) => break,
+            }
+        }
+        (group, None)
+    }
+
+    fn other(&mut self, ask: Ask) {
+        match ask {
+            Ask::Append { .. } => unreachable!("appends are gathered"),
+            Ask::Create(topic, partitions, done) => {
+                let _ = done.send(self.change(|topics| {
+                    let next = &mut topics.create(&topic, partitions).next;
+                    next.resize(next.len().max(partitions), 0);
+                }));
+            }
+            Ask::Delete(topic, done) => {
+                let _ = done.send(self.change(|topics| {
+                    topics.topics.remove(topic.as_str());
+                }));
+            }
+            Ask::Retain(done) => {
+                self.retain(TimestampMs::now());
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Changes the topics: on the disk first, then for readers.
+    fn change(&self, change: impl FnOnce(&mut Topics)) -> io::Result<()> {
+        let mut topics = self.lock().topics.clone();
+        change(&mut topics);
+        topics.save(&*self.disk)?;
+        self.lock().topics = topics;
+        self.tell();
+        Ok(())
+    }
+
+    /// Writes a group and tells each of its members what came of it.
+    fn commit(&mut self, group: Vec<Waiting>, now: TimestampMs) {
+        if let Err(error) = self.ready(&group) {
+            for waiting in group {
+                let _ = waiting.done.send(Err(unavailable(&error)));
+            }
+            return;
+        }
+        let placed = self.place(group);
+        let outcome = self.write(&placed, now);
+        for (waiting, id, offset) in placed {
+            let place = (Partition(i32::try_from(id.1).unwrap_or(i32::MAX)), Offset(offset));
+            let _ = waiting.done.send(outcome.clone().map(|()| place));
+        }
+    }
+
+    /// Room, a segment that can be written to, and every topic of the group.
+    fn ready(&mut self, group: &[Waiting]) -> io::Result<()> {
+        let free = self.disk.free_bytes()?;
+        if free < self.settings.reserve_bytes {
+            let reserve = self.settings.reserve_bytes;
+            let says = format!("{free} bytes are free on the disk, {reserve} are kept in reserve");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, says));
+        }
+        let (full, unknown) = {
+            let index = self.lock();
+            let full = index
+                .segments
+                .values()
+                .next_back()
+                .is_none_or(|s| s.len >= self.settings.segment_bytes);
+            let topics = group.iter().map(|w| &w.topic);
+            (full, topics.filter(|t| index.topics.get(t).is_none()).cloned().collect::<Vec<_>>())
+        };
+        if full || self.broken {
+            self.roll()?;
+        }
+        if !unknown.is_empty() {
+            let partitions = usize::try_from(self.settings.partitions_default).unwrap_or(1);
+            self.change(|topics| {
+                for topic in &unknown {
+                    topics.create(topic, partitions);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives every record its partition and offset, in the order in which they were asked.
+    fn place(&mut self, group: Vec<Waiting>) -> Vec<Placed> {
+        self.round = self.round.wrapping_add(1);
+        let index = self.lock();
+        let mut next: BTreeMap<PartitionId, i64> = BTreeMap::new();
+        let mut placed = Vec::with_capacity(group.len());
+        for waiting in group {
+            let topic = index.topics.get(&waiting.topic).expect("made ready before");
+            let partition = partition_of(waiting.key.as_deref(), topic.next.len(), self.round);
+            let id = (topic.id, u32::try_from(partition).expect("few partitions"));
+            let offset = next.entry(id).or_insert_with(|| index.range(id).1);
+            placed.push((waiting, id, *offset));
+            *offset += 1;
+        }
+        placed
+    }
+
+    fn write(&mut self, placed: &[Placed], now: TimestampMs) -> Result<(), SinkError> {
+        let (file, start) = {
+            let index = self.lock();
+            let segment = index.segments.values().next_back().expect("made ready before");
+            (Arc::clone(&segment.file), segment.len)
+        };
+        let mut by_partition: BTreeMap<PartitionId, Vec<&Placed>> = BTreeMap::new();
+        for one in placed {
+            by_partition.entry(one.1).or_default().push(one);
+        }
+        let (mut bytes, mut entries) = (Vec::new(), Vec::new());
+        for (id, records) in by_partition {
+            let max_time = records.iter().map(|r| r.0.time.0).max().expect("at least one");
+            let (base, count) = (records[0].2, u32::try_from(records.len()).expect("few"));
+            let position = start + bytes.len() as u64;
+            let (append_time, synced_to) = (now.0, start);
+            let (topic, partition) = id;
+            let meta = Meta { topic, partition, base, count, append_time, max_time, synced_to };
+            let records: Vec<_> = records
+                .iter()
+                .map(|(w, _, _)| (w.time.0, w.key.clone(), w.value.clone()))
+                .collect();
+            batch::write(&mut bytes, &meta, &records);
+            entries.push((id, Entry { base, count, position, max_time }));
+        }
+        if let Err(error) = file.write_at(&bytes, start) {
+            // What may stand there is not part of the log; the next group overwrites it.
+            self.broken |= file.set_len(start).is_err();
+            return Err(unavailable(&error));
+        }
+        if let Err(error) = file.sync() {
+            self.broken = true;
+            tracing::error!(%error, "the log cannot be synced: its segment is sealed as it was");
+            return Err(SinkError::Unknown("embedded".to_owned(), error.to_string()));
+        }
+        self.lock().publish(&entries, start + bytes.len() as u64, now.0);
+        self.tell();
+        Ok(())
+    }
+
+    /// Seals the last segment as long as it is known to be durable, and begins the next one.
+    pub fn roll(&mut self) -> io::Result<()> {
+        let last = {
+            let index = self.lock();
+            index.segments.values().next_back().map(|segment| {
+                let entries = segment.entries.as_ref().expect("the last one's are in memory");
+                segment::write_index(&*self.disk, segment, entries).map(|()| segment.number)
+            })
+        };
+        let number = last.transpose()?;
+        let next = segment::create(&*self.disk, number.map_or(1, |n| n + 1))?;
+        let mut index = self.lock();
+        if let Some(sealed) = number.and_then(|n| index.segments.get_mut(&n)) {
+            let entries = Arc::new(sealed.entries.take().unwrap_or_default());
+            let number = sealed.number;
+            index.keep(number, &entries);
+        }
+        index.segments.insert(next.number, next);
+        drop(index);
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Deletes whole sealed segments that are too old, or more than there may be.
+    fn retain(&mut self, now: TimestampMs) {
+        while let Some(number) = self.too_many(now) {
+            if let Err(error) = self.delete(number) {
+                tracing::warn!(%error, segment = number, "an old segment cannot be deleted");
+                return;
+            }
+        }
+    }
+
+    fn too_many(&self, now: TimestampMs) -> Option<u64> {
+        let index = self.lock();
+        let oldest = index.segments.values().next().filter(|_| index.segments.len() > 1)?;
+        let age =
+            self.settings.retention_age.map(|a| i64::try_from(a.as_millis()).unwrap_or(i64::MAX));
+        let too_old = age.is_some_and(|age| oldest.appended < now.0.saturating_sub(age));
+        let too_large = self.settings.retention_bytes.is_some_and(|most| index.bytes() > most);
+        (too_old || too_large).then_some(oldest.number)
+    }
+
+    fn delete(&self, number: u64) -> io::Result<()> {
+        // Offsets that were given out stay given out, also when no record is left to show it.
+        let mut topics = self.lock().topics.clone();
+        let ends: Vec<_> = {
+            let index = self.lock();
+            let all = topics.topics.values().flat_map(|t| t.partitions().collect::<Vec<_>>());
+            all.map(|id| (id, index.range(id).1)).collect()
+        };
+        for topic in topics.topics.values_mut() {
+            for (id, end) in ends.iter().filter(|(id, _)| id.0 == topic.id) {
+                topic.next[id.1 as usize] = *end;
+            }
+        }
+        topics.save(&*self.disk)?;
+        let mut index = self.lock();
+        index.topics = topics;
+        index.segments.remove(&number);
+        drop(index);
+        self.tell();
+        self.disk.remove(&segment::file_name(number))?;
+        self.disk.remove(&segment::index_name(number))?;
+        self.disk.sync()
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Index> {
+        self.index.lock().expect("no holder panics")
+    }
+}
+
+fn unavailable(error: &io::Error) -> SinkError {
+    SinkError::Unavailable("embedded".to_owned(), error.to_string())
+}
