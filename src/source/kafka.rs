@@ -1,58 +1,257 @@
-//! (being written)
-use super::*;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-/// stub
-#[derive(Debug)]
-pub struct KafkaSource;
-/// stub
-#[derive(Debug)]
-pub struct Settings {
-    /** n */
-    pub name: String,
-    /** b */
-    pub bootstrap: Vec<String>,
-    /** p */
-    pub properties: BTreeMap<String, String>,
+//! Apache Kafka as a source and a sink. The only module that names its client, librdkafka.
+//!
+//! ```text
+//!  tail     one consumer for all topics, on a thread of its own; positions live outside it
+//!  look     one client for questions: topic ids, watermarks, times
+//!  history  a few consumers, each reading one range at a time
+//!  producer one, made at the first append
+//! ```
+//! Making a client anew from the positions is the universal repair. No position is trusted to a
+//! client: `auto.offset.reset` is `error`, since every other value hides a loss.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::{
+    Fetched, NewRecord, Sink, SinkError, Source, SourceError, TailEvent, TopicInfo, Watermarks,
+};
+use crate::event::{Offset, Partition, TimestampMs, TopicName, TopicPartition};
+
+mod client;
+mod ffi;
+mod history;
+mod producer;
+mod tail;
+
+use client::{Clients, Status, Watch};
+pub use client::{KafkaConfigError, Settings};
+use history::Pool;
+use producer::Producer;
+
+/// How long one question may take.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(2500);
+/// For how long it is believed whether a topic's log sets the times.
+const APPEND_TIME_KEPT: Duration = Duration::from_secs(60);
+
+/// A Kafka cluster.
+pub struct KafkaSource {
+    name: String,
+    clients: Clients,
+    status: Arc<Status>,
+    look: Arc<BaseConsumer<Watch>>,
+    admin: OnceLock<Arc<AdminClient<Watch>>>,
+    pool: Pool,
+    producer: OnceLock<Result<Producer, KafkaError>>,
+    append_times: Mutex<HashMap<TopicName, (Instant, bool)>>,
 }
-impl KafkaSource {
-    /** stub */
-    pub fn new(_: Settings) -> Result<Arc<Self>, std::io::Error> {
-        Ok(Arc::new(Self))
+
+impl std::fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSource").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+impl KafkaSource {
+    /// The client of a cluster. Does not wait for it: a cluster that is out of reach is no error.
+    ///
+    /// # Errors
+    /// A property that is not known, not accepted, or has a bad value.
+    pub fn new(settings: Settings) -> Result<Arc<Self>, KafkaConfigError> {
+        let name = format!("kafka.{}", settings.name);
+        let clients = Clients::new(settings)?;
+        let status = Arc::new(Status::default());
+        let make = |error: KafkaError| KafkaConfigError::Client(error.to_string());
+        let look = clients.history(Watch::new(&status)).map_err(make)?;
+        let pool = Pool::start(&clients, &status).map_err(make)?;
+        Ok(Arc::new(Self {
+            name,
+            clients,
+            status,
+            look: Arc::new(look),
+            admin: OnceLock::new(),
+            pool,
+            producer: OnceLock::new(),
+            append_times: Mutex::default(),
+        }))
+    }
+
+    /// Runs a question that waits for an answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Watch>) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let look = Arc::clone(&self.look);
+        let asked = tokio::task::spawn_blocking(move || question(&look)).await;
+        asked.unwrap_or_else(|error| Err(self.unreachable(&error.to_string())))
+    }
+
+    fn unreachable(&self, cause: &str) -> SourceError {
+        let cause = self.status.last_error().unwrap_or_else(|| cause.to_owned());
+        SourceError::Unreachable { source_name: self.name.clone(), cause }
+    }
+
+    /// What these topics are now; one that does not exist is `None`.
+    async fn describe(
+        &self,
+        topics: Vec<TopicName>,
+    ) -> Result<Vec<(TopicName, Option<ffi::Description>)>, SourceError> {
+        let name = self.name.clone();
+        let status = Arc::clone(&self.status);
+        self.ask(move |look| {
+            let names: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
+            match ffi::describe_topics(look.client(), &names, LOOK_TIMEOUT) {
+                Ok(found) => Ok(topics.iter().cloned().zip(found).collect()),
+                Err(error) => {
+                    let cause = status.last_error().unwrap_or(error);
+                    Err(SourceError::Unreachable { source_name: name, cause })
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether the log sets the times of a topic's records.
+    async fn append_time(&self, topic: &TopicName) -> Result<bool, SourceError> {
+        let known = self.append_times.lock().expect("no holder panics").get(topic).copied();
+        if let Some((at, is)) = known
+            && at.elapsed() < APPEND_TIME_KEPT
+        {
+            return Ok(is);
+        }
+        let admin = match self.admin.get() {
+            Some(admin) => Arc::clone(admin),
+            None => {
+                let made = self.clients.admin(Watch::new(&self.status));
+                let made = made.map_err(|error| self.unreachable(&error.to_string()))?;
+                Arc::clone(self.admin.get_or_init(|| Arc::new(made)))
+            }
+        };
+        let options = AdminOptions::new().request_timeout(Some(LOOK_TIMEOUT));
+        let resources = [ResourceSpecifier::Topic(topic.as_str())];
+        let answer = admin.describe_configs(&resources, &options).await;
+        let answer = answer.map_err(|error| self.unreachable(&error.to_string()))?;
+        let is = answer.into_iter().flatten().any(|resource| {
+            let kind = resource.get("message.timestamp.type").and_then(|e| e.value.as_deref());
+            kind == Some("LogAppendTime")
+        });
+        let mut known = self.append_times.lock().expect("no holder panics");
+        known.insert(topic.clone(), (Instant::now(), is));
+        Ok(is)
+    }
+}
+
+/// What the client says of a question, in the words of a source.
+fn source_error(source: &str, tp: &TopicPartition, error: &KafkaError) -> SourceError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            SourceError::UnknownTopic(tp.topic.clone())
+        }
+        Some(RDKafkaErrorCode::UnknownPartition) => SourceError::UnknownPartition(tp.clone()),
+        _ => SourceError::Unreachable { source_name: source.to_owned(), cause: error.to_string() },
+    }
+}
+
+/// Blocking: the readable range; the end is the last stable offset.
+fn watermarks(
+    source: &str,
+    consumer: &BaseConsumer<Watch>,
+    tp: &TopicPartition,
+) -> Result<Watermarks, SourceError> {
+    let (topic, partition) = (tp.topic.as_str(), tp.partition.0);
+    let marks = consumer.client().fetch_watermarks(topic, partition, LOOK_TIMEOUT);
+    let (start, end) = marks.map_err(|error| source_error(source, tp, &error))?;
+    Ok(Watermarks { start: Offset(start), end: Offset(end.max(start)) })
+}
+
 #[async_trait]
 impl Source for KafkaSource {
     fn name(&self) -> &str {
-        "kafka"
+        &self.name
     }
-    async fn topic(&self, _: &TopicName) -> Result<TopicInfo, SourceError> {
-        unimplemented!()
+
+    async fn topic(&self, topic: &TopicName) -> Result<TopicInfo, SourceError> {
+        let found = self.describe(vec![topic.clone()]).await?.pop().and_then(|(_, found)| found);
+        let found = found.ok_or_else(|| SourceError::UnknownTopic(topic.clone()))?;
+        let append_time = self.append_time(topic).await?;
+        Ok(TopicInfo { partitions: found.partitions, log: found.log, append_time })
     }
-    async fn watermarks(&self, _: &TopicPartition) -> Result<Watermarks, SourceError> {
-        unimplemented!()
+
+    async fn watermarks(&self, tp: &TopicPartition) -> Result<Watermarks, SourceError> {
+        let (name, tp) = (self.name.clone(), tp.clone());
+        self.ask(move |look| watermarks(&name, look, &tp)).await
     }
+
     async fn offset_at(
         &self,
-        _: &TopicPartition,
-        _: TimestampMs,
+        tp: &TopicPartition,
+        time: TimestampMs,
     ) -> Result<Option<Offset>, SourceError> {
-        unimplemented!()
+        let (name, tp) = (self.name.clone(), tp.clone());
+        self.ask(move |look| {
+            let mut asked = TopicPartitionList::new();
+            let at = KafkaOffset::Offset(time.0.max(0));
+            let failed = |error: KafkaError| source_error(&name, &tp, &error);
+            asked.add_partition_offset(tp.topic.as_str(), tp.partition.0, at).map_err(failed)?;
+            let found = look.offsets_for_times(asked, LOOK_TIMEOUT).map_err(failed)?;
+            let found = found.elements();
+            let Some(element) = found.first() else { return Ok(None) };
+            // On an error the offset still holds the time that was asked for.
+            element.error().map_err(failed)?;
+            match element.offset() {
+                KafkaOffset::Offset(offset) => Ok(Some(Offset(offset))),
+                _ => Ok(None),
+            }
+        })
+        .await
     }
+
     async fn read(
         &self,
-        _: &TopicPartition,
-        _: Offset,
-        _: Offset,
-        _: usize,
+        tp: &TopicPartition,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
     ) -> Result<Fetched, SourceError> {
-        unimplemented!()
+        let read = self.pool.read(tp, (from, until), max_bytes).await;
+        match read {
+            Ok(fetched) => Ok(fetched),
+            Err(history::ReadError::OutOfRange) => {
+                let kept = self.watermarks(tp).await?;
+                Err(SourceError::OutOfRange { tp: tp.clone(), wanted: from, kept })
+            }
+            Err(history::ReadError::Kafka(error)) => Err(source_error(&self.name, tp, &error)),
+            Err(history::ReadError::TimedOut) => {
+                Err(self.unreachable("a range read was not answered in time"))
+            }
+        }
     }
-    async fn tail(&self, _: Vec<TopicName>, _: mpsc::Sender<TailEvent>) {}
+
+    async fn tail(&self, topics: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
+        tail::run(self, topics, out).await;
+    }
 }
+
 #[async_trait]
 impl Sink for KafkaSource {
-    async fn append(&self, _: NewRecord) -> Result<(Partition, Offset), SinkError> {
-        unimplemented!()
+    async fn append(&self, record: NewRecord) -> Result<(Partition, Offset), SinkError> {
+        if self.status.is_down() {
+            let cause = self.status.last_error().unwrap_or_else(|| "all brokers are down".into());
+            return Err(SinkError::Unavailable(self.name.clone(), cause));
+        }
+        let producer = self.producer.get_or_init(|| {
+            Producer::new(&self.name, self.clients.producer(Watch::new(&self.status))?)
+        });
+        match producer {
+            Ok(producer) => producer.append(record).await,
+            Err(error) => Err(SinkError::Unavailable(self.name.clone(), error.to_string())),
+        }
     }
 }

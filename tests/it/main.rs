@@ -1,4 +1,7 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
+
 mod golden;
 mod house_style;
 mod http_contract;
+mod kafka_source;
+mod support;

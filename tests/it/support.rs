@@ -1,0 +1,30 @@
+//! The rig: a real Apache Kafka, the gateway as a process, exact clients, and a checker that
+//! counts.
+
+pub mod checker;
+pub mod cutter;
+pub mod gateway;
+pub mod kafka;
+pub mod sse;
+
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for takes longer, on however slow a machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `is` is true; fails with `what` when it is not in time.
+#[track_caller]
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A port that is free now.
+#[must_use]
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("bound").port()
+}
