@@ -336,7 +336,7 @@ impl Log {
         let broken = |error: &dyn std::fmt::Display| {
             damaged(tp, entry.base, segment.number, entry.position, error)
         };
-        let end = segment.file.len().map_err(|e| broken(&e))?;
+        let end = segment.file.size().map_err(|e| broken(&e))?;
         let (meta, body, _) =
             batch::read(&*segment.file, entry.position, end).map_err(|e| broken(&e))?;
         if (meta.topic, meta.partition) != id || meta.base != entry.base {

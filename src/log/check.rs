@@ -142,7 +142,7 @@ fn walk(
     let mut walk = Walk::default();
     let name = segment::file_name(number);
     let file = disk.open(&name)?;
-    let mut end = file.len()?;
+    let mut end = file.size()?;
     let damage =
         |file: &str, at, what: String, torn| Damage { file: file.to_owned(), at, what, torn };
     if sealed {

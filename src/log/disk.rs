@@ -30,7 +30,7 @@ pub trait Disk: Debug + Send + Sync {
 /// A file.
 pub trait DiskFile: Debug + Send + Sync {
     /// Its length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Reads up to `buf.len()` bytes from `at` on; 0 at the end.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
     /// Writes all of `buf` at `at`. Durable after `sync`; on an error any part may be there.
@@ -57,7 +57,7 @@ pub fn read_exact(file: &dyn DiskFile, at: u64, len: usize) -> io::Result<Vec<u8
 /// Reads a whole file.
 pub fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
     let file = disk.open(name)?;
-    let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let len = usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
     read_exact(&*file, 0, len)
 }
 
@@ -122,7 +122,7 @@ impl Disk for Folder {
 }
 
 impl DiskFile for fs::File {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

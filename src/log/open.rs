@@ -132,7 +132,7 @@ fn recovered(
 ) -> Result<Segment, OpenError> {
     let file = disk.open(&segment::file_name(number))?;
     if !segment::has_head(&*file, number)? {
-        if file.len()? > segment::HEAD_BYTES {
+        if file.size()? > segment::HEAD_BYTES {
             return Err(OpenError::Damaged(format!("segment {number} does not begin as one")));
         }
         return Ok(segment::create(disk, number)?);

@@ -127,7 +127,7 @@ pub fn create(disk: &dyn Disk, number: u64) -> io::Result<Segment> {
 
 /// Whether the head is that of segment `number`. One that is cut off holds nothing yet.
 pub fn has_head(file: &dyn DiskFile, number: u64) -> io::Result<bool> {
-    if file.len()? < HEAD_BYTES {
+    if file.size()? < HEAD_BYTES {
         return Ok(false);
     }
     let head = read_exact(file, 0, 16)?;
@@ -136,7 +136,7 @@ pub fn has_head(file: &dyn DiskFile, number: u64) -> io::Result<bool> {
 
 /// Reads a segment from batch to batch. `keep`: whether a batch continues what is known.
 pub fn scan(file: &dyn DiskFile, mut keep: impl FnMut(&Meta) -> bool) -> io::Result<Scan> {
-    let end = file.len()?;
+    let end = file.size()?;
     let mut scan = Scan { len: HEAD_BYTES.min(end), ..Scan::default() };
     loop {
         match batch::read(file, scan.len, end) {
@@ -174,7 +174,7 @@ pub fn later_batches(
     file: &dyn DiskFile,
     from: u64,
 ) -> io::Result<impl Iterator<Item = (u64, Meta)>> {
-    let end = file.len()?;
+    let end = file.size()?;
     let rest =
         read_exact(file, from.min(end), usize::try_from(end.saturating_sub(from)).unwrap_or(0))?;
     let mut found = Vec::new();
@@ -259,7 +259,7 @@ fn bad(what: &str) -> io::Error {
 }
 
 fn footer(file: &dyn DiskFile) -> io::Result<(Footer, u64)> {
-    let len = file.len()?;
+    let len = file.size()?;
     let at = len.checked_sub(FOOTER_BYTES as u64).ok_or_else(|| bad("it is too short"))?;
     let bytes = read_exact(file, at, FOOTER_BYTES)?;
     let four = |i: usize| u32::from_le_bytes(bytes[i..i + 4].try_into().expect("four bytes"));
@@ -297,7 +297,7 @@ pub fn open_sealed(disk: &dyn Disk, number: u64) -> io::Result<Segment> {
         ((four(0), four(4)), Summary { first: eight(8), next: eight(16), max_time: eight(24) })
     });
     let file = disk.open(&file_name(number))?;
-    if !has_head(&*file, number)? || file.len()? < footer.len {
+    if !has_head(&*file, number)? || file.size()? < footer.len {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the segment is shorter than its index",

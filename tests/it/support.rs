@@ -5,6 +5,7 @@ pub mod checker;
 pub mod cutter;
 pub mod gateway;
 pub mod kafka;
+pub mod process;
 pub mod sse;
 
 use std::time::{Duration, Instant};
@@ -22,9 +23,11 @@ pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// A port that is free now.
+/// A port that is free now, and that no outgoing connection is given meanwhile.
 #[must_use]
 pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("bound").port()
+    // Below the range that Linux takes the ports of outgoing connections from (32768 and above).
+    let mut ports = std::iter::repeat_with(|| rand::random_range(12_000..32_000));
+    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("the iterator is endless")
 }

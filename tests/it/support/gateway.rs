@@ -1,1 +1,129 @@
-//! (being written)
+//! The gateway as its users have it: the binary, a config file, a process.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use super::process::Process;
+use super::{eventually, free_port};
+
+/// A gateway, on the same ports through all its restarts.
+pub struct Gateway {
+    dir: tempfile::TempDir,
+    ports: (u16, u16),
+    running: Option<Process>,
+}
+
+/// Streams as the config says them: name and topics.
+pub type Streams<'a> = &'a [(&'a str, &'a [&'a str])];
+
+impl Gateway {
+    /// Over the embedded log in a folder of its own, with intake. `more`: further config text.
+    #[must_use]
+    pub fn embedded(streams: Streams<'_>, more: &str) -> Self {
+        let more = format!("{more}\n[intake]\nenabled = true\n");
+        Self::start(|dir| format!("[embedded]\ndata_dir = {:?}\n", dir.join("log")), streams, &more)
+    }
+
+    /// Over a Kafka. `more`: further config text.
+    #[must_use]
+    pub fn kafka(bootstrap: &str, streams: Streams<'_>, more: &str) -> Self {
+        Self::start(|_| format!("[kafka.main]\nbootstrap = [{bootstrap:?}]\n"), streams, more)
+    }
+
+    fn start(source: impl Fn(&Path) -> String, streams: Streams<'_>, more: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = source(dir.path());
+        for (name, topics) in streams {
+            config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
+        }
+        config += more;
+        std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
+        let ports = (free_port(), free_port());
+        let mut gateway = Self { dir, ports, running: None };
+        gateway.go();
+        gateway
+    }
+
+    /// Starts it (again) and waits until it listens.
+    pub fn go(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml"));
+        command.args(["--listen", &self.public().to_string()]);
+        command.args(["--admin-listen", &self.admin().to_string()]);
+        let out = self.dir.path().join("stdout");
+        let stdout = File::create(&out).expect("make a file");
+        let stderr = File::options().create(true).append(true).open(self.log_file());
+        let files = (stdout, stderr.expect("make a file"));
+        let mut process = Process::start(&command, &self.dir.path().join("pid"), files);
+        let line = format!("listening on http://{}\n", self.public());
+        eventually("the gateway listens", || {
+            assert!(process.ended().is_none(), "it ended: {}", self.log());
+            std::fs::read_to_string(&out).unwrap_or_default().starts_with(&line)
+        });
+        self.running = Some(process);
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.running.take().expect("it runs");
+        process.signal("-TERM");
+        process.wait()
+    }
+
+    /// Where readers go.
+    #[must_use]
+    pub fn public(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports.0).into()
+    }
+
+    fn admin(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports.1).into()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("stderr")
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The sum of a metric over its labels.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut socket = TcpStream::connect(self.admin()).expect("the admin port answers");
+        let request = b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+        socket.write_all(request).expect("asked");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("answered");
+        let lines = text.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+        if !std::thread::panicking() {
+            let log = self.log();
+            assert!(!log.contains("panicked"), "the gateway panicked: {log}");
+        } else {
+            let log = self.log();
+            let tail = log.len().saturating_sub(4000);
+            println!("the gateway said: {}", log.get(tail..).unwrap_or(&log));
+        }
+    }
+}

@@ -1,14 +1,11 @@
 //! A real Apache Kafka on loopback: one node, its jars from Maven's repository.
-//!
-//! The JVM runs under a small shell that waits on a pipe to us and ends it when the pipe closes, so
-//! it does not outlive a test process that is killed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -17,7 +14,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
-use super::{eventually, free_port};
+use super::process::Process;
+use super::{PATIENCE, eventually, free_port};
 
 const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
 
@@ -62,20 +60,7 @@ fn java(args: &[&str]) -> Command {
 pub struct Kafka {
     dir: tempfile::TempDir,
     port: u16,
-    running: Option<Running>,
-}
-
-struct Running {
-    shell: Child,
-    pid: u32,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // The pipe closes; the shell ends the JVM, also one that is stopped.
-        drop(self.shell.stdin.take());
-        let _ = self.shell.wait();
-    }
+    running: Option<Process>,
 }
 
 impl Kafka {
@@ -127,28 +112,8 @@ impl Kafka {
         let log = std::fs::File::create(self.dir.path().join("node.log")).expect("make the log");
         let properties = self.dir.path().join("node.properties");
         let java = java(&["-Xmx384m", "kafka.Kafka", properties.to_str().expect("plain")]);
-        let pid_file = self.dir.path().join("pid");
-        // Descriptor 3 is a file: the shell opens it by a redirection around the script.
-        let script = format!(
-            r#"exec 3>'{}'; "$@" </dev/null & p=$!; echo $p >&3; read _; kill -9 $p 2>/dev/null; wait $p"#,
-            pid_file.display()
-        );
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(script).arg("sh").arg(java.get_program()).args(java.get_args());
-        let _ = std::fs::remove_file(&pid_file);
-        let shell = shell
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().expect("a descriptor"))
-            .stderr(log)
-            .spawn()
-            .expect("a shell");
-        let mut pid = 0;
-        eventually("the node's process has begun", || {
-            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-            pid = text.trim().parse().unwrap_or(0);
-            pid != 0
-        });
-        self.running = Some(Running { shell, pid });
+        let files = (log.try_clone().expect("a descriptor"), log);
+        self.running = Some(Process::start(&java, &self.dir.path().join("pid"), files));
         let asks: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.bootstrap())
             .create()
@@ -165,9 +130,7 @@ impl Kafka {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.running.as_ref().expect("it runs").pid.to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill");
-        assert!(sent.success(), "kill {signal} {pid}");
+        self.running.as_ref().expect("it runs").signal(signal);
     }
 
     /// Freezes the node: connections stay, nothing answers.
@@ -250,6 +213,7 @@ impl Kafka {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("message.max.bytes", "20000000")
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .set("linger.ms", "5");
         for (key, value) in config {
             all.set(*key, *value);
@@ -306,6 +270,7 @@ pub struct New<'a> {
 impl Records {
     /// Queues a record.
     pub fn send(&self, topic: &str, new: New<'_>) {
+        let until = Instant::now() + PATIENCE;
         loop {
             let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(new.partition);
             if new.time > 0 {
@@ -317,8 +282,10 @@ impl Records {
             if let Some(value) = new.value {
                 record = record.payload(value);
             }
-            if self.0.send(record).is_ok() {
-                return;
+            // The queue is full, or a partition is so new that the producer has yet to hear of it.
+            match self.0.send(record) {
+                Ok(()) => return,
+                Err((error, _)) => assert!(Instant::now() < until, "{topic}: {error}"),
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -326,7 +293,7 @@ impl Records {
 
     /// Waits until all that was queued is acknowledged.
     pub fn flush(&self) {
-        self.0.flush(Duration::from_secs(60)).expect("acknowledged in time");
+        self.0.flush(PATIENCE).expect("acknowledged in time");
     }
 
     /// Writes events with these times into partition 0: `{"n":time}`.

@@ -1,1 +1,215 @@
-//! (being written)
+//! A reader that trusts nothing: plain sockets, chunk by chunk, line by line.
+//!
+//! It fails where the server breaks its promises about the bytes: a chunk that ends inside an
+//! event, fields in another order, a stream that ends without its last chunk.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::PATIENCE;
+
+/// A response: its head is read, its body is not.
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    body: BufReader<TcpStream>,
+}
+
+/// One event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// `message`, `gap`, ...; empty where only an id came.
+    pub name: String,
+    /// `id:`, empty if there was none.
+    pub id: String,
+    /// `data:`.
+    pub data: String,
+}
+
+/// How reading ended.
+#[derive(Debug)]
+pub enum End {
+    /// The last chunk came.
+    Whole,
+    /// The connection broke, or was silent for too long.
+    Cut(io::Error),
+}
+
+/// Sends a request and reads the response's head.
+pub fn request(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Response> {
+    let mut socket = TcpStream::connect(to)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: example.org\r\n");
+    if !body.is_empty() {
+        head += &format!("content-length: {}\r\n", body.len());
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    let message = [head.as_bytes(), b"\r\n", body].concat();
+    socket.write_all(&message)?;
+    Response::read(BufReader::with_capacity(64 * 1024, socket))
+}
+
+/// `GET`.
+pub fn get(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+    request(to, "GET", path, headers, b"")
+}
+
+/// `POST` of JSON; status and body.
+pub fn post(to: SocketAddr, path: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let headers = [("content-type", "application/json"), ("connection", "close")];
+    let response = request(to, "POST", path, &headers, body)?;
+    Ok((response.status, response.text()?))
+}
+
+impl Response {
+    fn read(mut body: BufReader<TcpStream>) -> io::Result<Self> {
+        let mut lines = Vec::new();
+        loop {
+            let line = line(&mut body)?;
+            if line.is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        let status = lines.first().and_then(|l| l.split(' ').nth(1)?.parse().ok());
+        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        let headers = lines.iter().skip(1).filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+        });
+        Ok(Self { status, headers: headers.collect(), body })
+    }
+
+    /// A header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The whole body of a response that has a length.
+    pub fn text(mut self) -> io::Result<Vec<u8>> {
+        let length = self.header("content-length").and_then(|l| l.parse().ok());
+        let mut body = vec![0; length.ok_or(io::ErrorKind::InvalidData)?];
+        self.body.read_exact(&mut body)?;
+        Ok(body)
+    }
+
+    /// The events of a stream.
+    #[must_use]
+    pub fn events(self) -> Events {
+        assert_eq!(self.status, 200, "no stream was opened");
+        assert_eq!(self.header("content-type"), Some("text/event-stream; charset=utf-8"));
+        assert_eq!(self.header("transfer-encoding"), Some("chunked"));
+        Events { body: self.body, chunk: Vec::new(), at: 0, retry: None, greeted: false }
+    }
+}
+
+/// Reads events.
+pub struct Events {
+    body: BufReader<TcpStream>,
+    chunk: Vec<u8>,
+    at: usize,
+    /// What `retry:` said last.
+    pub retry: Option<u64>,
+    greeted: bool,
+}
+
+impl Events {
+    /// The next event, also one that has only an id.
+    pub fn next(&mut self) -> Result<Event, End> {
+        loop {
+            if self.at == self.chunk.len() {
+                self.next_chunk()?;
+            }
+            if let Some(event) = self.from_chunk() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event with data; fails when none comes.
+    #[track_caller]
+    pub fn message(&mut self) -> Event {
+        loop {
+            let event = self.next().unwrap_or_else(|end| panic!("no event came: {end:?}"));
+            if event.name == "message" {
+                return event;
+            }
+        }
+    }
+
+    /// How long a read may be silent.
+    pub fn set_patience(&self, patience: Duration) {
+        self.body.get_ref().set_read_timeout(Some(patience)).expect("more than nothing");
+    }
+
+    fn next_chunk(&mut self) -> Result<(), End> {
+        let size = line(&mut self.body).map_err(End::Cut)?;
+        let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
+        self.chunk.resize(size + 2, 0);
+        self.body.read_exact(&mut self.chunk).map_err(End::Cut)?;
+        assert!(self.chunk.ends_with(b"\r\n"), "a chunk ends with CRLF");
+        self.chunk.truncate(size);
+        self.at = 0;
+        if size == 0 {
+            return Err(End::Whole);
+        }
+        assert_eq!(self.chunk.last(), Some(&b'\n'), "no chunk ends inside a line");
+        if !std::mem::replace(&mut self.greeted, true) {
+            assert!(self.chunk.starts_with(b":ok\n\n"), "the first bytes are :ok");
+        }
+        Ok(())
+    }
+
+    /// The next event of the chunk; `None`: there is none in its rest.
+    fn from_chunk(&mut self) -> Option<Event> {
+        let rest = std::str::from_utf8(&self.chunk[self.at..]).expect("UTF-8");
+        let (mut event, mut fields) = (Event::default(), 0);
+        let mut taken = 0;
+        for line in rest.split_inclusive('\n') {
+            taken += line.len();
+            let line = line.strip_suffix('\n').expect("whole lines");
+            let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+            match name {
+                "" if fields > 0 => {
+                    self.at += taken;
+                    return Some(event);
+                }
+                "" | ":" | ":ok" => continue,
+                "event" if fields == 0 => value.clone_into(&mut event.name),
+                "id" if fields <= 1 => value.clone_into(&mut event.id),
+                "data" if event.data.is_empty() => value.clone_into(&mut event.data),
+                "retry" => {
+                    self.retry = value.parse().ok();
+                    continue;
+                }
+                _ => panic!("unexpected line: {line}"),
+            }
+            fields += 1;
+        }
+        assert_eq!(fields, 0, "a chunk ends inside an event: {rest}");
+        self.at = self.chunk.len();
+        None
+    }
+}
+
+/// A line without its end.
+fn line(body: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    body.read_line(&mut line)?;
+    match line.strip_suffix("\r\n") {
+        Some(line) => Ok(line.to_owned()),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
