@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub mod answers;
+
 /// A topic's name: 1 to 249 characters of `[A-Za-z0-9._-]`, not `.` or `..` (Kafka's own rule).
 /// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::event::answers::{Fetched, NewRecord, SinkError, SourceError, TopicInfo, Watermarks};
 use crate::event::{Offset, TimestampMs, TopicName, TopicPartition};
-use crate::source::{Fetched, NewRecord, SinkError, SourceError, TopicInfo, Watermarks};
 
 mod batch;
 mod check;

@@ -161,8 +161,9 @@ impl Sessions {
             out.push_back(frames::gap(request.framing, &gaps));
         }
         for gap in &gaps {
-            self.metrics.gaps.get_or_create(&ByReason { reason: gap.reason.as_str() }).inc();
-            tracing::info!(tp = %gap.tp, from = %gap.from, reason = gap.reason.as_str(), "gap said");
+            let reason = gap.reason.as_str();
+            self.metrics.gaps.get_or_create(&ByReason { reason }).inc();
+            tracing::info!(tp = %gap.tp, from = %gap.from, reason, "gap said");
         }
         let now = Instant::now();
         let body = SessionBody {

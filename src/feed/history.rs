@@ -1,7 +1,7 @@
 //! Range reads behind the tails, shared by all who replay.
 //!
 //! ```text
-//!  read(tp, from) ─▶ tail's memory? ─▶ a cached chunk that holds `from`? ─▶ a read under way? ─▶ source
+//!  read(tp, from) ─▶ tail's memory? ─▶ a cached chunk with `from`? ─▶ a read under way? ─▶ source
 //! ```
 //! A chunk is what one range read gave, as data lines. A new chunk ends where the next cached one,
 //! or the tail's memory, begins; so replays that start at different places soon share chunks.

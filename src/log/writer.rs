@@ -1,7 +1,7 @@
 //! The one thread that writes: group commit, rolling, retention.
 //!
 //! ```text
-//!  appends ─▶ wait a little ─▶ offsets ─▶ batches by partition ─▶ write, sync ─▶ publish, acknowledge
+//!  appends ─▶ wait a little ─▶ offsets, batches by partition ─▶ write, sync ─▶ acknowledge
 //! ```
 //! A group that fails is acknowledged to nobody. After a failed write the segment goes on where it
 //! was durable; after a failed sync nothing that this file says can be believed: it is sealed at
@@ -23,8 +23,8 @@ use super::index::Index;
 use super::partitioner::partition_of;
 use super::segment::{self, Entry, PartitionId};
 use super::topics::Topics;
+use crate::event::answers::SinkError;
 use crate::event::{Offset, Partition, TimestampMs, TopicName};
-use crate::source::SinkError;
 
 /// Records of one group.
 const GROUP_RECORDS_MAX: usize = 16_384;

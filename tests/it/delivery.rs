@@ -57,7 +57,11 @@ impl Readers {
                 goal: Arc::clone(&goal),
             };
             let started = Arc::clone(&started);
-            std::thread::spawn(move || reader.run(|| drop(started.fetch_add(1, Ordering::AcqRel))))
+            std::thread::spawn(move || {
+                reader.run(|| {
+                    started.fetch_add(1, Ordering::AcqRel);
+                })
+            })
         });
         let threads = threads.collect();
         eventually("every reader has its start", || started.load(Ordering::Acquire) == how_many);

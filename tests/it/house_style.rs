@@ -58,7 +58,8 @@ fn files_functions_and_lines_are_short() {
         }
         let mut begun: Option<(usize, usize)> = None;
         for (n, line) in text.lines().enumerate() {
-            if line.chars().count() > 100 {
+            // What stands on the wire is not broken for the reader's sake.
+            if line.chars().count() > 100 && !line.contains("r#\"") {
                 wrong.push(format!("{name}:{}: the line has more than 100 columns", n + 1));
             }
             let indent = line.len() - line.trim_start().len();

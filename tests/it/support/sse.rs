@@ -30,6 +30,7 @@ pub struct Event {
 
 /// How reading ended.
 #[derive(Debug)]
+#[allow(dead_code, reason = "what a connection broke with is read in a failure's text")]
 pub enum End {
     /// The last chunk came.
     Whole,
@@ -132,7 +133,7 @@ impl Events {
             if self.at == self.chunk.len() {
                 self.next_chunk()?;
             }
-            if let Some(event) = self.from_chunk() {
+            if let Some(event) = self.take_event() {
                 return Ok(event);
             }
         }
@@ -173,7 +174,7 @@ impl Events {
     }
 
     /// The next event of the chunk; `None`: there is none in its rest.
-    fn from_chunk(&mut self) -> Option<Event> {
+    fn take_event(&mut self) -> Option<Event> {
         let rest = std::str::from_utf8(&self.chunk[self.at..]).expect("UTF-8");
         let (mut event, mut fields) = (Event::default(), 0);
         let mut taken = 0;
