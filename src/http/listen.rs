@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ use self::wire::Wire;
 use super::problem::{AppError, answer_to_no_request};
 use crate::limits::{
     ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, LINGER, LINGER_BYTES_MAX,
-    REQUEST_HEAD_TIMEOUT, STALL_MAX,
+    REQUEST_HEAD_TIMEOUT, STALL_MAX, UNSENT_BYTES_MAX,
 };
 
 mod wire;
@@ -62,6 +63,11 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     // A restart must not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
+    // Inherited by what is accepted.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+        tracing::warn!(%error, "stalled readers will hold more memory than they need");
+    }
     let listener = socket.listen(ACCEPT_BACKLOG)?;
     let addr = listener.local_addr()?;
     let patience = Patience { head: REQUEST_HEAD_TIMEOUT, stall: STALL_MAX };

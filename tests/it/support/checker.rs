@@ -212,10 +212,10 @@ impl Run {
             self.trace.start = start.collect();
         }
         self.last_id = Some(event.id.clone());
-        self.progress = Instant::now();
         if event.name.is_empty() {
             return;
         }
+        self.progress = Instant::now();
         let Data { meta } = serde_json::from_str(&event.data).expect("data with meta");
         let own = id.iter().find(|p| p.topic == meta.topic && p.partition == meta.partition);
         if own.is_none_or(|own| own.offset != meta.offset + 1) {

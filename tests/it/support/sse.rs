@@ -49,6 +49,8 @@ pub fn request(
     let mut socket = TcpStream::connect(to)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_nodelay(true)?;
+    // A reader that pauses is then soon felt by the server, and not by the kernel's buffers alone.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 * 1024)?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: example.org\r\n");
     if !body.is_empty() {
         head += &format!("content-length: {}\r\n", body.len());
