@@ -24,7 +24,7 @@ use crate::http::Front;
 use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::session::Sessions;
+use crate::session::{Pump, Sessions};
 use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::KafkaSource;
 use crate::source::{Sink, Source};
@@ -106,7 +106,10 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     gate.drain();
     sessions.drain();
     shutdown.cancel();
-    let ended = async { while tasks.join_next().await.is_some() {} };
+    let ended = async {
+        while tasks.join_next().await.is_some() {}
+        sessions.closed().await;
+    };
     if tokio::time::timeout(limits::SHUTDOWN_MAX, ended).await.is_err() {
         tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
         tasks.abort_all();
@@ -142,12 +145,17 @@ fn readers(
         lifetime: config.session.lifetime,
         retry_ms: config.session.retry_ms,
     };
+    let pump = match Pump::start(shards(config.session.shards)) {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
+        pump => Some(pump.context("start the pump")?),
+    };
     let sessions = Sessions::new(
         (Arc::clone(&hub), history),
         Arc::clone(catalog),
         Arc::clone(&gate),
         settings,
         Arc::clone(metrics),
+        pump,
     );
     Ok((gate, sessions, hub))
 }
@@ -190,6 +198,16 @@ fn log_settings(config: &EmbeddedConfig) -> log::Settings {
         reserve_bytes: config.reserve_bytes,
         partitions_default: config.partitions,
         ..log::Settings::new(&config.data_dir)
+    }
+}
+
+/// Shards of the pump: what is configured, else half the cores (on two cores two were slower than
+/// one: the readers' own processes want some too).
+fn shards(configured: u64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match usize::try_from(configured) {
+        Ok(0) | Err(_) => (cores / 2).max(1),
+        Ok(shards) => shards,
     }
 }
 

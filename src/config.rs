@@ -97,6 +97,8 @@ pub struct SessionConfig {
     pub lifetime: Option<Duration>,
     /// What `retry:` says before it is jittered, in ms.
     pub retry_ms: u64,
+    /// Threads that write to readers; 0: half the cores.
+    pub shards: u64,
     /// Accepted; nothing is compressed yet.
     pub compress: Compress,
 }
@@ -340,6 +342,7 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     let keepalive = seconds(section.number("keepalive_s", 15, 1..=3600, found));
     let lifetime = section.number("lifetime_s", 0, 0..=31_536_000, found);
     let retry_ms = section.number("retry_ms", 2000, 100..=600_000, found);
+    let shards = section.number("shards", 0, 0..=64, found);
     let compress = section.parsed("compress", Compress::Browsers, found, |text| match text {
         "browsers" => Ok(Compress::Browsers),
         "everyone" => Ok(Compress::Everyone),
@@ -348,7 +351,7 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     });
     section.finish(found);
     let lifetime = (lifetime > 0).then(|| seconds(lifetime));
-    SessionConfig { keepalive, lifetime, retry_ms, compress }
+    SessionConfig { keepalive, lifetime, retry_ms, shards, compress }
 }
 
 fn limits(table: Option<&Table>, found: &mut Findings) -> LimitsConfig {

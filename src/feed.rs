@@ -27,6 +27,7 @@ use crate::position::gap::{Gap, GapReason};
 use crate::position::{PartitionPosition, PositionTime};
 use crate::source::{Loss, Source, TailEvent};
 
+pub mod frame;
 pub mod history;
 pub mod lines;
 pub mod render;
@@ -105,6 +106,14 @@ impl Feed {
 /// A reader's hold on a feed: while there is one the feed stays.
 #[derive(Debug)]
 pub struct FeedHandle(Arc<Feed>);
+
+impl FeedHandle {
+    /// Whether both are of the same feed.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl std::ops::Deref for FeedHandle {
     type Target = Feed;

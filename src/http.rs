@@ -15,6 +15,7 @@ use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
 
+mod handover;
 mod info;
 pub mod listen;
 mod middleware;

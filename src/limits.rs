@@ -21,6 +21,10 @@ pub const ECHO_BYTES_MAX: usize = 2048;
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that a closed connection reads and drops meanwhile.
 pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// What an ended stream still has to say is written in this time, or the connection is reset.
+pub const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// Bytes that a client may send while it reads a stream; they are dropped.
+pub const CLIENT_BYTES_MAX: usize = 4096;
 /// A connection that takes no byte for this long while some wait is cut.
 pub const STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a connection that the kernel holds and has not sent yet. By default a stalled reader

@@ -29,14 +29,20 @@ use crate::position::gap::Gap;
 use crate::source::SourceError;
 
 mod body;
+mod carry;
 mod catchup;
+pub mod closing;
 mod frames;
+#[cfg_attr(not(target_os = "linux"), path = "session/no_pump.rs")]
+mod pump;
 mod resolve;
 mod state;
 
 use body::Phase;
 pub use body::SessionBody;
+pub use carry::Transfer;
 use catchup::{CatchUp, Place, Shared};
+pub use pump::Pump;
 use resolve::{NoStart, Resolver};
 pub use state::EndReason;
 use state::{State, Terms};
@@ -108,12 +114,12 @@ pub struct Sessions {
     gate: Arc<Gate>,
     settings: Settings,
     shared: Arc<Shared>,
-    drain: watch::Sender<bool>,
     metrics: Arc<Metrics>,
 }
 
 impl Sessions {
-    /// Sessions over a hub and its history.
+    /// Sessions over a hub and its history. With a pump, those that get a socket of their own are
+    /// delivered by it.
     #[must_use]
     pub fn new(
         (hub, history): (Arc<Hub>, Arc<History>),
@@ -121,15 +127,27 @@ impl Sessions {
         gate: Arc<Gate>,
         settings: Settings,
         metrics: Arc<Metrics>,
+        pump: Option<Arc<Pump>>,
     ) -> Arc<Self> {
-        let shared = Arc::new(Shared { history, metrics: Arc::clone(&metrics) });
         let drain = watch::Sender::new(false);
-        Arc::new(Self { hub, catalog, gate, settings, shared, drain, metrics })
+        let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump };
+        let shared = Arc::new(shared);
+        Arc::new(Self { hub, catalog, gate, settings, shared, metrics })
     }
 
     /// From now on every stream ends after the event that it is at.
     pub fn drain(&self) {
-        self.drain.send_replace(true);
+        self.shared.drain.send_replace(true);
+        if let Some(pump) = &self.shared.pump {
+            pump.drain();
+        }
+    }
+
+    /// After `drain`, when nobody opens streams any more: returns when all sockets are closed.
+    pub async fn closed(&self) {
+        if let Some(pump) = &self.shared.pump {
+            pump.closed().await;
+        }
     }
 
     /// Fixes the start (within `limits::START_DEADLINE`) and opens the stream.
@@ -174,7 +192,7 @@ impl Sessions {
             shared: Arc::clone(&self.shared),
             gap_events: request.gap_events,
             out,
-            drain: WatchStream::new(self.drain.subscribe()),
+            drain: WatchStream::new(self.shared.drain.subscribe()),
             timer: Box::pin(tokio::time::sleep_until(now)),
             presence: Presence::new(&request.selection, permit, Arc::clone(&self.metrics)),
         };
@@ -260,44 +278,54 @@ fn id_of(vector: &Vector) -> Vec<u8> {
     out
 }
 
+/// Whom a session counts for. Readers of one feed share it.
+#[derive(Debug)]
+struct Audience {
+    streams: Vec<ByStream>,
+    metrics: Arc<Metrics>,
+}
+
+impl Audience {
+    fn delivered(&self, events: u64, bytes: u64) {
+        self.metrics.events_delivered.inc_by(events);
+        self.metrics.delivered_bytes.inc_by(bytes);
+    }
+}
+
 /// That somebody is here: the permit, the gauges, and the one end reason.
 #[derive(Debug)]
 struct Presence {
-    streams: Vec<String>,
+    of: Arc<Audience>,
     reason: EndReason,
-    metrics: Arc<Metrics>,
     _permit: Permit,
 }
 
 impl Presence {
     fn new(selection: &Selection, permit: Permit, metrics: Arc<Metrics>) -> Self {
-        let streams: Vec<String> = selection.streams.iter().map(ToString::to_string).collect();
-        metrics.stream_opened(&streams);
+        let names = selection.streams.iter().map(ToString::to_string);
+        let streams: Vec<_> = names.map(|stream| ByStream { stream }).collect();
+        metrics.stream_opened(&selection.streams);
         for stream in &streams {
-            metrics.connected_clients.get_or_create(&ByStream { stream: stream.clone() }).inc();
+            metrics.connected_clients.get_or_create(stream).inc();
         }
-        Self { streams, reason: EndReason::ClientClosed, metrics, _permit: permit }
+        let of = Arc::new(Audience { streams, metrics });
+        Self { of, reason: EndReason::ClientClosed, _permit: permit }
     }
 
     fn ends(&mut self, reason: EndReason) {
         self.reason = reason;
     }
-
-    fn delivered(&self, events: u64, bytes: usize) {
-        self.metrics.events_delivered.inc_by(events);
-        self.metrics.delivered_bytes.inc_by(bytes as u64);
-    }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        for stream in &self.streams {
-            let label = ByStream { stream: stream.clone() };
-            self.metrics.connected_clients.get_or_create(&label).dec();
+        let Audience { streams, metrics } = &*self.of;
+        for stream in streams {
+            metrics.connected_clients.get_or_create(stream).dec();
         }
         let reason = self.reason.as_str();
-        self.metrics.streams_ended.get_or_create(&ByReason { reason }).inc();
-        tracing::debug!(streams = ?self.streams, reason, "stream ended");
+        metrics.streams_ended.get_or_create(&ByReason { reason }).inc();
+        tracing::debug!(?streams, reason, "stream ended");
     }
 }
 

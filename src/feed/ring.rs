@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::frame::{Frame, write_sse};
 use super::vector::{Block, Cursor, Slot, Vector};
 use crate::event::{Offset, TimestampMs, TopicPartition};
 use crate::limits;
@@ -23,7 +24,7 @@ pub enum Entry {
     /// An event, in every framing.
     Event {
         /// `event:`, `id:`, `data:` and the empty line.
-        sse: Bytes,
+        sse: Frame,
         /// The data line with its `\n`.
         line: Bytes,
     },
@@ -38,7 +39,7 @@ impl Entry {
     fn weight(&self) -> usize {
         const AROUND: usize = 64;
         match self {
-            Self::Event { sse, .. } => sse.len() + AROUND,
+            Self::Event { sse, .. } => sse.chunk().len() + AROUND,
             Self::Passed | Self::Gap(_) => AROUND,
         }
     }
@@ -201,9 +202,10 @@ impl Ring {
         self.block_len = 0;
     }
 
-    fn frame(&self, line: &Bytes) -> Bytes {
-        let id_len = self.fragments.iter().map(|f| f.len() + 1).sum();
-        sse_frame(self.fragments.iter().map(Vec::as_slice), id_len, line)
+    fn frame(&self, line: &Bytes) -> Frame {
+        let id_len: usize = self.fragments.iter().map(|f| f.len() + 1).sum();
+        let fragments = self.fragments.iter().map(Vec::as_slice);
+        Frame::new(40 + id_len + line.len(), |out| write_sse(out, fragments, line))
     }
 
     fn push(&mut self, entry: Entry) {
@@ -218,44 +220,6 @@ impl Ring {
             self.blocks.pop_front();
         }
     }
-}
-
-/// One whole SSE event. `fragments` are the id's entries, together about `id_len` bytes; `line`
-/// ends with `\n`.
-#[must_use]
-pub fn sse_frame<'a>(
-    fragments: impl Iterator<Item = &'a [u8]>,
-    id_len: usize,
-    line: &[u8],
-) -> Bytes {
-    let mut frame = Vec::with_capacity(40 + id_len + line.len());
-    write_sse_frame(&mut frame, fragments, line);
-    frame.into()
-}
-
-/// As `sse_frame`, at the end of `out`.
-pub fn write_sse_frame<'a>(
-    out: &mut Vec<u8>,
-    fragments: impl Iterator<Item = &'a [u8]>,
-    line: &[u8],
-) {
-    out.extend_from_slice(b"event: message\nid: ");
-    write_fragments(out, fragments);
-    out.extend_from_slice(b"\ndata: ");
-    out.extend_from_slice(line);
-    out.push(b'\n');
-}
-
-/// The array of an id from its rendered entries.
-pub fn write_fragments<'a>(out: &mut Vec<u8>, fragments: impl Iterator<Item = &'a [u8]>) {
-    out.push(b'[');
-    for (i, fragment) in fragments.enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(fragment);
-    }
-    out.push(b']');
 }
 
 fn fragment(slot: &Slot) -> Vec<u8> {

@@ -127,5 +127,5 @@ fn a_frame_is_the_event_with_the_position_after_it() {
         r#"{"topic":"t","partition":1,"offset":9,"timestamp":1790000000000,"log":"aaaaaa"}"#,
         "]\ndata: {\"a\":1}\n\n"
     );
-    assert_eq!(std::str::from_utf8(sse).expect("text"), frame);
+    assert_eq!(std::str::from_utf8(&sse.plain()).expect("text"), frame);
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  bind ─▶ Bound (its port is known) ─▶ serve ─▶ accept ─▶ a task per connection ─▶ linger
 //! ```
+//! A stream leaves here before its answer is written: its socket goes to the pump (`handover`).
 //! Knows nothing of routes. A connection whose client has hung up is noticed while its answer is
 //! still being made, since hyper keeps reading then; the body is dropped at once. A client that
 //! only closes its sending side is taken for gone too: on a quiet stream the two cannot be told
@@ -12,6 +13,10 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,19 +28,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+#[cfg(target_os = "linux")]
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use self::wire::Wire;
+use super::handover::{self, Taken};
 use super::problem::{AppError, answer_to_no_request};
 use crate::limits::{
-    ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, LINGER, LINGER_BYTES_MAX,
-    REQUEST_HEAD_TIMEOUT, STALL_MAX, UNSENT_BYTES_MAX,
+    ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, REQUEST_HEAD_TIMEOUT, STALL_MAX,
+    UNSENT_BYTES_MAX,
 };
+use crate::session::closing::linger;
 
 mod wire;
 
@@ -156,38 +164,61 @@ struct Connection {
     shutdown: CancellationToken,
 }
 
+/// Where a service leaves a stream that is to be taken out of its connection.
+type Leaving = Arc<Mutex<Option<Taken>>>;
+
 impl Connection {
     async fn drive(self, socket: TcpStream, router: Router) {
         // An event is one write: it must not wait for the next one.
         let _ = socket.set_nodelay(true);
-        let peer = self.peer;
-        let service = service_fn(move |request| Box::pin(respond(router.clone(), peer, request)));
+        let leaving = Leaving::default();
+        let service = {
+            let (peer, leaving) = (self.peer, Arc::clone(&leaving));
+            service_fn(move |request| {
+                Box::pin(respond(router.clone(), peer, request, Arc::clone(&leaving)))
+            })
+        };
+        let wire = Wire::new(socket, self.patience.stall);
+        let full = wire.full();
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience.head)
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .serve_connection(TokioIo::new(Wire::new(socket, self.patience.stall)), service);
+            .serve_connection(TokioIo::new(wire), service);
 
-        // hyper leaves the socket to us when it is done, so that it can be closed with care.
-        let outcome = tokio::select! {
-            outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
-            () = self.shutdown.cancelled() => {
+        // hyper leaves the socket to us when it is done, so that it can be closed with care; and
+        // when a stream is to be taken out and nothing is left of an answer before it.
+        let mut cancelled = pin!(self.shutdown.clone().cancelled_owned());
+        let mut stopping = false;
+        let outcome = poll_fn(|cx| {
+            if !stopping && cancelled.as_mut().poll(cx).is_ready() {
+                stopping = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
-                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
-        };
+            let polled = connection.poll_without_shutdown(cx).map(Some);
+            let leaves = leaving.lock().expect("no holder panics").is_some();
+            let flushed = !full.load(Ordering::Acquire);
+            if polled.is_pending() && leaves && flushed { Poll::Ready(None) } else { polled }
+        });
+        let outcome = outcome.await;
         let parts = connection.into_parts();
         let mut socket = parts.io.into_inner().into_socket();
         match outcome {
-            Ok(()) => linger(socket).await,
-            Err(error) if error.is_parse() => linger(socket).await,
+            None => {
+                let taken = leaving.lock().expect("no holder panics").take();
+                if let Some(Taken { session, head, transfer }) = taken {
+                    session.carry(socket, transfer, &head).await;
+                }
+            }
+            Some(Ok(())) => linger(socket).await,
+            Some(Err(error)) if error.is_parse() => linger(socket).await,
             // Half a head is answered; of a connection kept open for later nobody waits for one,
             // and an answer to nothing would be taken for that to the next request.
-            Err(error) if error.is_timeout() && !parts.read_buf.is_empty() => {
+            Some(Err(error)) if error.is_timeout() && !parts.read_buf.is_empty() => {
                 let _ = socket.write_all(&answer_to_no_request(&AppError::HeadTimeout)).await;
                 linger(socket).await;
             }
-            Err(error) => tracing::trace!(%error, "connection ended"),
+            Some(Err(error)) => tracing::trace!(%error, "connection ended"),
         }
     }
 }
@@ -196,27 +227,17 @@ async fn respond(
     router: Router,
     peer: SocketAddr,
     mut request: Request<Incoming>,
+    leaving: Leaving,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request.map(Body::new)).await
-}
-
-/// Says that nothing more will be sent, and waits a little for the client to do the same. A plain
-/// close with bytes of the client unread would reset the connection, and what it has not taken
-/// yet would be lost.
-async fn linger(mut socket: TcpStream) {
-    if socket.shutdown().await.is_err() {
-        return;
+    let transfer = handover::fits(&request);
+    let response = router.oneshot(request.map(Body::new)).await?;
+    if let Some(transfer) = transfer
+        && let Some(taken) = handover::take(&response, transfer)
+    {
+        *leaving.lock().expect("no holder panics") = Some(taken);
+        // hyper waits for an answer that never comes, and is taken apart meanwhile.
+        return std::future::pending().await;
     }
-    let drain = async {
-        let mut dropped = [0; 4096];
-        let mut left = LINGER_BYTES_MAX;
-        while let Ok(n @ 1..) = socket.read(&mut dropped).await {
-            left = left.saturating_sub(n);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
+    Ok(response)
 }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 
 use super::Front;
+use super::handover::Takeable;
 use super::problem::AppError;
 use crate::catalog::Catalog;
 use crate::gate::Refusal;
@@ -91,7 +92,9 @@ async fn start(
     let (request, format) = read(&front.catalog, names, uri, headers)?;
     let permit = front.gate.admit()?;
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
-    let mut response = answer(format, &opened.gaps, Body::new(opened.body));
+    let (takeable, body) = Takeable::new(opened.body);
+    let mut response = answer(format, &opened.gaps, body);
+    response.extensions_mut().insert(takeable);
     // A connection that has carried a stream carries nothing after it.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(response)

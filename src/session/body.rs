@@ -16,9 +16,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body, Frame};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_stream::wrappers::WatchStream;
 
+use super::carry::{Session, Transfer, carry};
 use super::catchup::{CatchUp, Shared, Step};
 use super::state::{Due, EndReason, State};
 use super::{Framing, Presence, frames};
@@ -55,7 +57,55 @@ pub struct SessionBody {
 }
 
 impl SessionBody {
-    fn end(&mut self, reason: EndReason) {
+    /// Whether it can be given a socket.
+    #[must_use]
+    pub fn can_be_carried(&self) -> bool {
+        self.shared.pump.is_some()
+    }
+
+    /// Delivers itself over a socket of its own, `head` first, until the pump has it or it ends.
+    pub async fn carry(self, socket: TcpStream, transfer: Transfer, head: &[u8]) {
+        if let Some(pump) = self.shared.pump.clone() {
+            carry(self, socket, transfer, head.into(), pump).await;
+        }
+    }
+
+    /// A live session that has fallen off its feed's ring.
+    pub(super) fn fallen_behind(session: Session) -> Self {
+        let Session { feed, cursor, state, presence, gap_events, shared, .. } = session;
+        let drain = WatchStream::new(shared.drain.subscribe());
+        let mut body = Self {
+            phase: Phase::Live(cursor),
+            state,
+            head: WatchStream::new(feed.watch()),
+            feed,
+            shared,
+            gap_events,
+            out: VecDeque::new(),
+            drain,
+            timer: Box::pin(tokio::time::sleep_until(Instant::now())),
+            presence,
+        };
+        body.fall_behind();
+        body
+    }
+
+    /// Whether it is live and has said all that comes before the next event.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Live(_)) && self.out.is_empty()
+    }
+
+    /// A settled session, for another way of delivery.
+    pub(super) fn into_live(self, transfer: Transfer) -> Option<Session> {
+        let Self { phase: Phase::Live(cursor), state, feed, shared, gap_events, presence, .. } =
+            self
+        else {
+            return None;
+        };
+        Some(Session { feed, cursor, state, presence, transfer, gap_events, shared })
+    }
+
+    pub(super) fn end(&mut self, reason: EndReason) {
         self.phase = Phase::Ended;
         self.presence.ends(reason);
     }
@@ -107,7 +157,7 @@ impl SessionBody {
     }
 
     fn send_replayed(&mut self, mut bytes: Bytes, events: u64, first: usize) {
-        self.presence.delivered(events, bytes.len());
+        self.presence.of.delivered(events, bytes.len() as u64);
         if events > 0
             && let Some(retry) = self.state.on_events(Instant::now())
         {
@@ -144,10 +194,10 @@ impl SessionBody {
                 }
                 Entry::Gap(_) => {}
                 Entry::Event { sse, line } => {
-                    let frame = if framing == Framing::Sse { sse } else { line };
+                    let frame = if framing == Framing::Sse { sse.plain() } else { line.clone() };
                     bytes += frame.len();
                     events += 1;
-                    self.out.push_back(frame.clone());
+                    self.out.push_back(frame);
                     if let Some(retry) = self.state.on_events(Instant::now()) {
                         self.out.push_back(retry);
                     }
@@ -158,7 +208,7 @@ impl SessionBody {
             }
         }
         *cursor = ring.cursor(index);
-        self.presence.delivered(events, bytes);
+        self.presence.of.delivered(events, bytes as u64);
         true
     }
 

@@ -53,7 +53,7 @@ impl Bench {
         };
         let both = (Arc::clone(&hub), history);
         let sessions =
-            Sessions::new(both, catalog, Arc::clone(&gate), settings, Arc::clone(&metrics));
+            Sessions::new(both, catalog, Arc::clone(&gate), settings, Arc::clone(&metrics), None);
         let mut bench = Self { source, hub, gate, sessions, metrics, told: TailPositions::new() };
         bench.tell(true);
         bench.hub.apply(TailEvent::Surveyed);

@@ -20,9 +20,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::Framing;
 use super::frames;
+use super::pump::Pump;
 use crate::event::{Offset, TopicPartition};
 use crate::feed::FeedHandle;
 use crate::feed::history::{Chunk, History};
@@ -159,6 +161,10 @@ pub struct Shared {
     pub history: Arc<History>,
     /// Where gaps are counted.
     pub metrics: Arc<Metrics>,
+    /// True: every stream ends after the event that it is at.
+    pub drain: watch::Sender<bool>,
+    /// Who delivers to sockets.
+    pub pump: Option<Arc<Pump>>,
 }
 
 /// A reader on its way to its feed.
@@ -200,7 +206,7 @@ impl CatchUp {
     #[must_use]
     pub fn id(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        crate::feed::ring::write_fragments(&mut out, self.fragments());
+        crate::feed::frame::write_fragments(&mut out, self.fragments());
         out
     }
 
@@ -393,7 +399,7 @@ impl CatchUp {
         if let Ok(line) = &item.line {
             let fragments = self.parts.iter().map(|p| p.fragment.as_slice());
             match self.framing {
-                Framing::Sse => crate::feed::ring::write_sse_frame(&mut self.out, fragments, line),
+                Framing::Sse => crate::feed::frame::write_sse(&mut self.out, fragments, line),
                 Framing::Ndjson => self.out.extend_from_slice(line),
             }
             self.events += 1;

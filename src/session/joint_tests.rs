@@ -61,6 +61,7 @@ impl Host {
             Arc::clone(&gate),
             settings,
             metrics,
+            None,
         );
         let mut host = Self { hub, sessions, gate, told: TailPositions::new() };
         for tp in source.partitions() {

@@ -20,6 +20,10 @@ pub enum EndReason {
     Lifetime,
     /// This host is going down.
     Draining,
+    /// It took no byte for too long while some waited.
+    Stalled,
+    /// It sent more than a reader has to say.
+    ClientTalks,
 }
 
 impl EndReason {
@@ -30,6 +34,8 @@ impl EndReason {
             Self::ClientClosed => "client_closed",
             Self::Lifetime => "lifetime",
             Self::Draining => "draining",
+            Self::Stalled => "stalled",
+            Self::ClientTalks => "client_talks",
         }
     }
 }
@@ -84,6 +90,18 @@ impl State {
         &self.terms
     }
 
+    /// Whether `retry:` has to follow the next event.
+    #[must_use]
+    pub fn owes_retry(&self) -> bool {
+        self.owes_retry
+    }
+
+    /// Whether the lifetime is over.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.terms.lifetime.is_some_and(|lifetime| now >= self.opened + lifetime)
+    }
+
     /// Events are being sent. After the first one of all the returned bytes follow, if any.
     pub fn on_events(&mut self, now: Instant) -> Option<Bytes> {
         (self.last_sent, self.seen_event) = (now, true);
@@ -92,10 +110,10 @@ impl State {
 
     /// What is due at `now`.
     pub fn due(&mut self, now: Instant) -> Due {
-        let end = self.terms.lifetime.map(|lifetime| self.opened + lifetime);
-        if end.is_some_and(|end| now >= end) {
+        if self.is_over(now) {
             return Due::End(EndReason::Lifetime);
         }
+        let end = self.terms.lifetime.map(|lifetime| self.opened + lifetime);
         let mut keepalive = self.last_sent + self.terms.keepalive;
         if !self.seen_event {
             // Checks of the kind `head -n 5 | grep ^data:` end here.

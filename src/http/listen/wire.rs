@@ -9,6 +9,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub(super) struct Wire {
     stall_max: Duration,
     /// Runs while the socket is full; most sockets never are.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Whether hyper still has something to write that the socket did not take.
+    full: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -36,7 +40,12 @@ struct Instead {
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, stall_max: Duration) -> Self {
-        Self { socket, instead: None, stall_max, stall: None }
+        Self { socket, instead: None, stall_max, stall: None, full: Arc::default() }
+    }
+
+    /// True while the socket is full.
+    pub(super) fn full(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.full)
     }
 
     pub(super) fn into_socket(self) -> TcpStream {
@@ -67,6 +76,7 @@ impl Wire {
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.full.store(written.is_pending(), Ordering::Release);
         if written.is_ready() {
             self.stall = None;
             return written;

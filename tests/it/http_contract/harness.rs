@@ -15,7 +15,7 @@ use tidegate::feed::{self, Hub};
 use tidegate::gate::Gate;
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::metrics::Metrics;
-use tidegate::session::{self, Sessions};
+use tidegate::session::{self, Pump, Sessions};
 use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -110,7 +110,7 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
 
 /// Sessions over a source that is known to be down.
 fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sessions> {
-    let (hub, sessions) = sessions(Still { up: false }, gate, metrics);
+    let (hub, sessions) = sessions(Still { up: false }, gate, metrics, None);
     hub.apply(TailEvent::Unreachable { cause: "it never was there".into() });
     sessions
 }
@@ -125,12 +125,18 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// One whose streams hyper delivers, one whose streams the pump does.
+    ///
     /// Room for two streams. The topic of `recentchange` has one partition; its next offset is 5,
     /// and nothing before it is kept.
-    pub(super) fn new() -> Self {
+    pub(super) fn each_way() -> [Self; 2] {
+        [Self::new(None), Self::new(Some(Pump::start(1).expect("a thread")))]
+    }
+
+    fn new(pump: Option<Arc<Pump>>) -> Self {
         let metrics = Arc::new(Metrics::new());
         let gate = Gate::new(2, Arc::clone(&metrics));
-        let (hub, sessions) = sessions(Still { up: true }, &gate, &metrics);
+        let (hub, sessions) = sessions(Still { up: true }, &gate, &metrics, pump);
         hub.apply(TailEvent::Opened {
             tp: partition(),
             log: None,
@@ -164,7 +170,12 @@ fn partition() -> TopicPartition {
     TopicPartition::new(TopicName::new("eqiad.recentchange").expect("legal"), 0)
 }
 
-fn sessions(source: Still, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> (Arc<Hub>, Arc<Sessions>) {
+fn sessions(
+    source: Still,
+    gate: &Arc<Gate>,
+    metrics: &Arc<Metrics>,
+    pump: Option<Arc<Pump>>,
+) -> (Arc<Hub>, Arc<Sessions>) {
     let catalog = Arc::new(catalog());
     let lines = Lines::new(&catalog, None, Arc::clone(metrics));
     let hub = Hub::new("still", lines, feed::Settings::default(), Arc::clone(metrics));
@@ -173,7 +184,7 @@ fn sessions(source: Still, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> (Arc<Hub
     let settings =
         session::Settings { keepalive: Duration::from_secs(15), lifetime: None, retry_ms: 2000 };
     let all = (Arc::clone(&hub), history);
-    (hub, Sessions::new(all, catalog, Arc::clone(gate), settings, Arc::clone(metrics)))
+    (hub, Sessions::new(all, catalog, Arc::clone(gate), settings, Arc::clone(metrics), pump))
 }
 
 /// A source that has nothing to read: down, or up with one partition a topic and no records left.

@@ -1,0 +1,34 @@
+//! Where there is no epoll there is no pump: the session's body delivers everything.
+
+use std::io;
+use std::sync::Arc;
+
+use super::carry::Live;
+
+/// Nothing.
+#[derive(Debug)]
+pub enum Pump {}
+
+impl Pump {
+    /// Fails.
+    ///
+    /// # Errors
+    /// `Unsupported`, always.
+    pub fn start(_: usize) -> io::Result<Arc<Self>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn take(&self, _: Live) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn drain(&self) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub async fn closed(&self) {
+        match *self {}
+    }
+}

@@ -1,0 +1,152 @@
+//! The pump: streams that are live, at the cost of the kernel's send and little more.
+//!
+//! ```text
+//!  carry ─▶ Pump::take ─▶ shard (a thread, an epoll) ─┬─ lane {feed, manner}: slots of readers
+//!                            │  ▲                     └─ lane …
+//!            fell off ─▶ carry  └── a feed moved (bell), a socket has room, a second has passed
+//! ```
+//! No task, no timer and no buffer per reader: a slot with a socket, the state machine that every
+//! delivery shares (`state`), and the right to be here. What piled up in a feed while a shard went
+//! through its readers is one write in its next pass, so the shard slows down by itself under load
+//! and adds no delay without. A reader whose socket is full gets a place of its own and at most
+//! the rest of the one frame that it is inside; it is written to when its socket has room.
+//!
+//! Linux only; elsewhere, and for HTTP/2 and TLS, the session's body delivers.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::Presence;
+use super::body::SessionBody;
+use super::carry::{Live, carry};
+use super::closing::close;
+use super::state::State;
+use crate::feed::vector::Cursor;
+
+mod bell;
+mod lane;
+mod shard;
+mod slots;
+
+use bell::{Ask, Bell};
+use shard::Shard;
+
+/// A reader in its lane.
+#[derive(Debug)]
+struct Reader {
+    socket: std::net::TcpStream,
+    /// Bytes of the client that were dropped.
+    dropped: u16,
+    state: State,
+    presence: Presence,
+    /// Where it is, if not where its lane is.
+    lag: Option<Box<Lag>>,
+}
+
+/// A place of a reader's own.
+#[derive(Debug)]
+struct Lag {
+    cursor: Cursor,
+    /// What is left of the frame that it is inside.
+    rest: Bytes,
+    /// When its socket last took something.
+    since: Instant,
+}
+
+/// The shards.
+#[derive(Debug)]
+pub struct Pump {
+    shards: Vec<(Arc<Bell>, Option<JoinHandle<()>>)>,
+    next: AtomicUsize,
+    runtime: Handle,
+    /// Closings, and readers on their way back to a feed.
+    tasks: TaskTracker,
+}
+
+impl Pump {
+    /// Starts `shards` threads (at least one). Sockets that leave the pump are looked after by the
+    /// runtime in which this is called.
+    ///
+    /// # Errors
+    /// When the kernel gives no epoll, no eventfd or no thread.
+    pub fn start(shards: usize) -> io::Result<Arc<Self>> {
+        let (runtime, tasks) = (Handle::current(), TaskTracker::new());
+        let mut failed = None;
+        let pump = Arc::new_cyclic(|weak: &Weak<Self>| {
+            let started = (0..shards.max(1)).map_while(|n| {
+                let bell = Bell::new().map_err(|e| failed = Some(e)).ok()?;
+                let shard = Shard::new(Arc::clone(&bell), weak.clone());
+                let shard = shard.map_err(|e| failed = Some(e)).ok()?;
+                let thread = std::thread::Builder::new().name(format!("tidegate-pump-{n}"));
+                let thread = thread.spawn(move || shard.run());
+                let thread = thread.map_err(|e| failed = Some(e)).ok()?;
+                Some((bell, Some(thread)))
+            });
+            let shards = started.collect();
+            Self { shards, next: AtomicUsize::new(0), runtime, tasks }
+        });
+        failed.map_or(Ok(pump), Err)
+    }
+
+    /// Serves a live session from now on.
+    pub(super) fn take(&self, live: Live) {
+        let n = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        self.shards[n].0.ask(Ask::Take(Box::new(live)));
+    }
+
+    /// Ends all streams after the frame that they are at.
+    pub fn drain(&self) {
+        for (bell, _) in &self.shards {
+            bell.ask(Ask::Drain);
+        }
+    }
+
+    /// Returns when every socket that left the pump is closed. None may come any more.
+    pub async fn closed(&self) {
+        for (bell, _) in &self.shards {
+            bell.ask(Ask::Settle(self.tasks.token()));
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// A reader that fell off the ring reads what it missed and comes back.
+    fn bring_back(self: &Arc<Self>, live: Live) {
+        let Live { socket, session, rest } = live;
+        let transfer = session.transfer;
+        let _in = self.runtime.enter();
+        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let body = SessionBody::fallen_behind(session);
+        let coming = carry(body, socket, transfer, BytesMut::from(rest), Arc::clone(self));
+        self.tasks.spawn_on(coming, &self.runtime);
+    }
+
+    /// Ends a stream whose slot is free already: `last` is what it still has to get.
+    fn close(&self, socket: std::net::TcpStream, last: BytesMut) {
+        let _in = self.runtime.enter();
+        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        self.tasks.spawn_on(async move { close(socket, &last).await }, &self.runtime);
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        for (bell, thread) in &mut self.shards {
+            bell.ask(Ask::Stop);
+            if let Some(thread) = thread.take() {
+                // The last handle may be dropped by the shard itself.
+                if thread.thread().id() != std::thread::current().id() {
+                    let _ = thread.join();
+                }
+            }
+        }
+    }
+}

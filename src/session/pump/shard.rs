@@ -1,0 +1,437 @@
+//! One thread of the pump: an epoll, lanes, and the passes over their readers.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::time::Instant;
+
+use super::super::carry::{Live, Session};
+use super::super::closing::reset;
+use super::super::state::{Due, EndReason};
+use super::bell::{Ask, Bell};
+use super::lane::{Lane, Manner, Next};
+use super::{Lag, Pump, Reader};
+use crate::feed::vector::Cursor;
+use crate::limits;
+
+/// The bell, among the readers' tokens.
+const BELL: u64 = u64::MAX;
+/// Between two rounds of what is due without any event.
+const TICK: Duration = Duration::from_secs(1);
+/// Bytes that go to every reader in one pass.
+const PASS_BYTES_MAX: usize = 256 * 1024;
+/// Bytes and frames that a reader with a place of its own gets in one write.
+const CATCH_UP: (usize, usize) = (128 * 1024, 256);
+/// Readiness that is taken at once.
+const EVENTS: usize = 1024;
+
+const LISTENING: EventFlags = EventFlags::IN.union(EventFlags::RDHUP);
+const WAITING: EventFlags = LISTENING.union(EventFlags::OUT);
+
+/// How a reader leaves.
+enum Leave {
+    /// Nobody is there any more, or the connection is reset.
+    Gone(EndReason),
+    /// The stream ends as it should, after what is still to be written.
+    End(EndReason, Bytes),
+    /// It has fallen off the ring.
+    FellOff(Cursor, Bytes),
+}
+
+pub(super) struct Shard {
+    epoll: OwnedFd,
+    bell: Arc<Bell>,
+    pump: Weak<Pump>,
+    lanes: HashMap<u32, Lane>,
+    lanes_made: u32,
+    draining: bool,
+}
+
+fn token(lane: u32, slot: u32) -> u64 {
+    u64::from(lane) << 32 | u64::from(slot)
+}
+
+impl Shard {
+    pub(super) fn new(bell: Arc<Bell>, pump: Weak<Pump>) -> std::io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, bell.as_fd(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(Self { epoll, bell, pump, lanes: HashMap::new(), lanes_made: 0, draining: false })
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            let wait = wait.try_into().expect("less than a second");
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the pump cannot wait for its sockets");
+                    return;
+                }
+            }
+            let mut rung = false;
+            for event in &events {
+                match event.data.u64() {
+                    BELL => rung = true,
+                    token => self.on_socket(token, event.flags),
+                }
+            }
+            if rung && self.answer() {
+                return;
+            }
+            if Instant::now() >= next_tick {
+                self.tick();
+                next_tick = Instant::now() + TICK;
+            }
+        }
+    }
+
+    /// Does what was asked. True: to end.
+    fn answer(&mut self) -> bool {
+        let mut stop = false;
+        for ask in self.bell.answer() {
+            match ask {
+                Ask::Take(live) => self.take(*live),
+                Ask::Moved(lane) => self.pass(lane),
+                Ask::Drain => self.drain(),
+                Ask::Settle(_) => {}
+                Ask::Stop => stop = true,
+            }
+        }
+        stop
+    }
+
+    /// Takes a session into its lane.
+    fn take(&mut self, live: Live) {
+        let Live { socket, mut session, rest } = live;
+        let number = match self.lanes.iter().find(|(_, lane)| lane.fits(&session)) {
+            Some((number, _)) => *number,
+            None => {
+                let number = self.lanes_made;
+                self.lanes_made = self.lanes_made.wrapping_add(1);
+                self.lanes.insert(number, Lane::new(&session, &self.bell, number));
+                number
+            }
+        };
+        // The lane may stand before the place where the session joined its feed.
+        self.pass(number);
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        session.presence.of = Arc::clone(&lane.audience);
+        let Session { cursor, state, presence, .. } = session;
+        let lag = Lag { cursor, rest, since: Instant::now() };
+        let reader = Reader { socket, dropped: 0, state, presence, lag: Some(Box::new(lag)) };
+        let slot = lane.readers.insert(reader);
+        let reader = lane.readers.get_mut(slot).expect("just put there");
+        let data = EventData::new_u64(token(number, slot));
+        if let Err(error) = epoll::add(&self.epoll, &reader.socket, data, WAITING) {
+            tracing::error!(%error, "a socket cannot be watched");
+            return self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
+        }
+        if self.draining {
+            return self.end(number, slot, EndReason::Draining);
+        }
+        self.on_room(number, slot);
+    }
+
+    /// Writes what a feed has got to all readers of a lane.
+    fn pass(&mut self, number: u32) {
+        loop {
+            let Some(lane) = self.lanes.get_mut(&number) else { return };
+            lane.listen();
+            let batch = match lane.next(PASS_BYTES_MAX) {
+                Next::Nothing => return,
+                Next::Batch(batch) => batch,
+                Next::Behind => return self.fell_off(number),
+            };
+            let now = Instant::now();
+            let (mut own_way, mut gone) = (Vec::new(), Vec::new());
+            let mut delivered = 0u64;
+            for (slot, reader) in lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none()) {
+                if batch.events > 0 && reader.state.owes_retry() {
+                    own_way.push(slot);
+                    continue;
+                }
+                if batch.bytes.is_empty() {
+                    continue;
+                }
+                match send(&reader.socket, &batch.bytes) {
+                    Ok(n) if n == batch.bytes.len() => {}
+                    Ok(n) => {
+                        let (cursor, rest) = batch.after(n, &lane.at);
+                        reader.lag = Some(Box::new(Lag { cursor, rest, since: now }));
+                        let data = EventData::new_u64(token(number, slot));
+                        let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
+                    }
+                    Err(_) => gone.push(slot),
+                }
+                if batch.events > 0 {
+                    reader.state.on_events(now);
+                    delivered += 1;
+                }
+            }
+            let start = std::mem::replace(&mut lane.at, batch.end.clone());
+            lane.audience.delivered(delivered * batch.events, delivered * batch.bytes.len() as u64);
+            for slot in gone {
+                self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
+            }
+            for slot in own_way {
+                self.lag_behind(number, slot, start.clone(), Bytes::new());
+                self.on_room(number, slot);
+            }
+        }
+    }
+
+    /// All who were up to date have missed something: they read it and come back.
+    fn fell_off(&mut self, number: u32) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let at = std::mem::replace(&mut lane.at, lane.feed.now());
+        let readers = lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none());
+        let slots: Vec<u32> = readers.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.leave(number, slot, Leave::FellOff(at.clone(), Bytes::new()));
+        }
+    }
+
+    fn lag_behind(&mut self, number: u32, slot: u32, cursor: Cursor, rest: Bytes) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let Some(reader) = lane.readers.get_mut(slot) else { return };
+        reader.lag = Some(Box::new(Lag { cursor, rest, since: Instant::now() }));
+        let data = EventData::new_u64(token(number, slot));
+        let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
+    }
+
+    fn on_socket(&mut self, token: u64, flags: EventFlags) {
+        let number = u32::try_from(token >> 32).expect("half of it");
+        let slot = u32::try_from(token & u64::from(u32::MAX)).expect("half of it");
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP) {
+            return self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
+        }
+        if flags.contains(EventFlags::IN)
+            && let Some(reason) = self.talks(number, slot)
+        {
+            return self.leave(number, slot, Leave::Gone(reason));
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.on_room(number, slot);
+        }
+    }
+
+    /// Drops what a client sends, and says when it has to go for it.
+    fn talks(&mut self, number: u32, slot: u32) -> Option<EndReason> {
+        let reader = self.lanes.get_mut(&number)?.readers.get_mut(slot)?;
+        let mut bytes = [0; 4096];
+        match rustix::net::recv(&reader.socket, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Some(EndReason::ClientClosed),
+            Ok((n, _)) => {
+                reader.dropped =
+                    reader.dropped.saturating_add(u16::try_from(n).unwrap_or(u16::MAX));
+                let too_much = usize::from(reader.dropped) > limits::CLIENT_BYTES_MAX;
+                too_much.then_some(EndReason::ClientTalks)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(_) => Some(EndReason::ClientClosed),
+        }
+    }
+
+    /// Writes to a reader with a place of its own until it is where its lane is, or its socket is
+    /// full.
+    fn on_room(&mut self, number: u32, slot: u32) {
+        let leave = match self.lanes.get_mut(&number) {
+            Some(lane) => catch_up(lane, slot),
+            None => return,
+        };
+        match leave {
+            Ok(Reached::Lane) => {
+                let Some(lane) = self.lanes.get_mut(&number) else { return };
+                let Some(reader) = lane.readers.get_mut(slot) else { return };
+                reader.lag = None;
+                let data = EventData::new_u64(token(number, slot));
+                let _ = epoll::modify(&self.epoll, &reader.socket, data, LISTENING);
+            }
+            Ok(Reached::Nothing) => {}
+            Err(leave) => self.leave(number, slot, leave),
+        }
+    }
+
+    /// What is due without any event: keepalives, ends of lifetimes, stalled readers.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (number, lane) in &mut self.lanes {
+            for (slot, reader) in lane.readers.iter_mut() {
+                let what = match &reader.lag {
+                    None => reader.state.due(now),
+                    Some(lag) if now >= lag.since + limits::STALL_MAX => {
+                        Due::End(EndReason::Stalled)
+                    }
+                    Some(_) if reader.state.is_over(now) => Due::End(EndReason::Lifetime),
+                    Some(_) => continue,
+                };
+                if !matches!(what, Due::At(_)) {
+                    due.push((*number, slot, what));
+                }
+            }
+        }
+        for (number, slot, what) in due {
+            match what {
+                Due::End(reason) => self.end(number, slot, reason),
+                Due::Send(bytes) => self.say(number, slot, &bytes),
+                Due::At(_) => {}
+            }
+        }
+    }
+
+    /// Writes something that is no event to a reader that is up to date.
+    fn say(&mut self, number: u32, slot: u32, bytes: &[u8]) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let (at, wrapped) = (lane.at.clone(), lane.manner.wrap(bytes));
+        self.lag_behind(number, slot, at, wrapped);
+        self.on_room(number, slot);
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        let mut all = Vec::new();
+        for (number, lane) in &mut self.lanes {
+            all.extend(lane.readers.iter_mut().map(|(slot, _)| (*number, slot)));
+        }
+        for (number, slot) in all {
+            self.end(number, slot, EndReason::Draining);
+        }
+    }
+
+    /// Ends a stream after the frame that it is inside.
+    fn end(&mut self, number: u32, slot: u32, reason: EndReason) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let Some(reader) = lane.readers.get_mut(slot) else { return };
+        let leave = match reason {
+            EndReason::Stalled => Leave::Gone(reason),
+            _ => {
+                let rest = reader.lag.as_ref().map_or_else(Bytes::new, |lag| lag.rest.clone());
+                Leave::End(reason, rest)
+            }
+        };
+        self.leave(number, slot, leave);
+    }
+
+    fn leave(&mut self, number: u32, slot: u32, how: Leave) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let Some(reader) = lane.readers.remove(slot) else { return };
+        let Reader { socket, state, mut presence, .. } = reader;
+        let _ = epoll::delete(&self.epoll, &socket);
+        let Manner { transfer, gap_events, .. } = lane.manner;
+        match how {
+            Leave::Gone(reason) => {
+                presence.ends(reason);
+                if reason == EndReason::Stalled {
+                    reset(&socket);
+                }
+            }
+            Leave::End(reason, rest) => {
+                presence.ends(reason);
+                // The slot is free before the client can see its stream end.
+                drop(presence);
+                let mut last = BytesMut::from(rest);
+                last.extend_from_slice(transfer.end());
+                if let Some(pump) = self.pump.upgrade() {
+                    pump.close(socket, last);
+                }
+            }
+            Leave::FellOff(cursor, rest) => {
+                let (feed, shared) = (Arc::clone(&lane.feed), Arc::clone(&lane.shared));
+                let session =
+                    Session { feed, cursor, state, presence, transfer, gap_events, shared };
+                if let Some(pump) = self.pump.upgrade() {
+                    pump.bring_back(Live { socket, session, rest });
+                }
+            }
+        }
+        if self.lanes.get(&number).is_some_and(|lane| lane.readers.len() == 0) {
+            self.lanes.remove(&number);
+        }
+    }
+}
+
+/// How far a reader got.
+enum Reached {
+    /// It is where its lane is.
+    Lane,
+    /// Its socket is full.
+    Nothing,
+}
+
+fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
+    let now = Instant::now();
+    loop {
+        let Some(reader) = lane.readers.get_mut(slot) else { return Ok(Reached::Nothing) };
+        let Some(lag) = reader.lag.as_mut() else { return Ok(Reached::Nothing) };
+        if !lag.rest.is_empty() {
+            let n = send(&reader.socket, &lag.rest)
+                .map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
+            if n > 0 {
+                lag.since = now;
+                lag.rest.advance(n);
+            }
+            if !lag.rest.is_empty() {
+                return Ok(Reached::Nothing);
+            }
+        }
+        if lag.cursor.index >= lane.at.index {
+            return Ok(Reached::Lane);
+        }
+        let cursor = lag.cursor.clone();
+        // `retry:` stands right after the first event, so that one goes alone.
+        let owes = reader.state.owes_retry();
+        let (bytes_max, frames_max) = if owes { (1, 1) } else { CATCH_UP };
+        let batch = match lane.missed(&cursor, bytes_max, frames_max) {
+            Next::Batch(batch) => batch,
+            Next::Nothing => return Ok(Reached::Lane),
+            Next::Behind => return Err(Leave::FellOff(cursor, Bytes::new())),
+        };
+        let manner = lane.manner;
+        lane.audience.delivered(batch.events, batch.bytes.len() as u64);
+        let reader = lane.readers.get_mut(slot).expect("it is here");
+        let retry = if batch.events > 0 { reader.state.on_events(now) } else { None };
+        let lag = reader.lag.as_mut().expect("it has a place");
+        if let Some(retry) = retry {
+            let retry = manner.wrap(&retry);
+            let mut both = BytesMut::with_capacity(batch.bytes.len() + retry.len());
+            both.extend_from_slice(&batch.bytes);
+            both.extend_from_slice(&retry);
+            (lag.cursor, lag.rest) = (batch.end, both.freeze());
+            continue;
+        }
+        let n = if batch.bytes.is_empty() {
+            0
+        } else {
+            send(&reader.socket, &batch.bytes).map_err(|_| Leave::Gone(EndReason::ClientClosed))?
+        };
+        if n > 0 {
+            lag.since = now;
+        }
+        if n == batch.bytes.len() {
+            lag.cursor = batch.end;
+        } else {
+            (lag.cursor, lag.rest) = batch.after(n, &cursor);
+            return Ok(Reached::Nothing);
+        }
+    }
+}
+
+/// Writes as much as the socket takes; 0: it is full.
+fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+    match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        other => other,
+    }
+}
