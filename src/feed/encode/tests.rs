@@ -352,6 +352,18 @@ fn a_join_point_costs_deflate_nothing_and_zstd_the_end_of_a_frame() {
 }
 
 #[test]
+fn an_encoder_of_zstd_holds_no_more_than_it_says() {
+    let mut encoder = Encoder::new(Coding::Zstd);
+    for n in 0..4 {
+        encoder.push(&event(n).repeat(10_000), true);
+    }
+    let Run::Zstd(run) = &encoder.run else { panic!("another coding") };
+    let held = run.size_bytes() + encoder.scratch.capacity();
+    let max = Coding::Zstd.encoder_bytes_max();
+    assert!((max / 2..=max).contains(&held), "{held} of {max}");
+}
+
+#[test]
 fn every_piece_of_deflate_ends_with_a_sync_flush_also_where_the_buffer_was_full() {
     let noise: Vec<u8> =
         (0_u32..70_000).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();

@@ -1,9 +1,9 @@
 //! zstd (RFC 8878): frames of some events, each frame a join point.
 //!
 //! ```text
-//! 28 b5 2f fd  00 38   block  block  …  01 00 00
+//! 28 b5 2f fd  00 30   block  block  …  01 00 00
 //! magic        ↑  ↑    one or more a piece,    an empty raw block, the last
-//!              │  window of 128 KB            flushed at its end
+//!              │  window of 64 KB             flushed at its end
 //!              no size, no checksum, no dictionary
 //! ```
 //! A frame claims neither a size nor a checksum, so it may end wherever a piece ends. All frames,
@@ -17,11 +17,14 @@ use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
 /// See `feed/encode.rs` for what the levels cost and bring.
 const LEVEL: i32 = 3;
 
-/// Window and blocks of 128 KB: the most that a block may have, more than what a frame of
-/// `JOIN_EVERY` usual events has.
-const WINDOW_LOG: u8 = 17;
+/// Window and blocks of 64 KB, about what a frame of `JOIN_EVERY` usual events has.
+const WINDOW_LOG: u8 = 16;
 
-/// The most bytes of a raw block: the window, and in no case more than 128 KB.
+/// Of both hash tables, in place of what the level has for texts of any length (16 and 17): half
+/// the memory, and less to clear for each frame, for a ratio of 5.20 in place of 5.21.
+const TABLE_LOG: u32 = 14;
+
+/// The most bytes of a raw block: the window (and in no case more than 128 KB).
 const RAW_MAX: usize = 1 << WINDOW_LOG;
 
 /// Room that a piece finds at the least.
@@ -52,6 +55,8 @@ impl Run {
         for parameter in [
             CParameter::CompressionLevel(LEVEL),
             CParameter::WindowLog(WINDOW_LOG.into()),
+            CParameter::HashLog(TABLE_LOG),
+            CParameter::ChainLog(TABLE_LOG),
             CParameter::ContentSizeFlag(false),
             CParameter::ChecksumFlag(false),
         ] {
@@ -72,6 +77,12 @@ impl Run {
     pub(super) fn push(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         self.run(plain, ZSTD_EndDirective::ZSTD_e_flush, out);
         self.open = true;
+    }
+
+    /// Bytes of the context, by zstd's own count.
+    #[cfg(test)]
+    pub(super) fn size_bytes(&self) -> usize {
+        self.context.sizeof()
     }
 
     fn run(&mut self, plain: &[u8], then: ZSTD_EndDirective, out: &mut Vec<u8>) {
