@@ -83,7 +83,7 @@ impl Check {
             Self::Crc32 => own ^ from,
             Self::Adler32 => {
                 let less = |own: u32, from: u32| (own + ADLER - from) % ADLER;
-                less(own >> 16, from >> 16) << 16 | less(own & 0xffff, from & 0xffff)
+                (less(own >> 16, from >> 16) << 16) | less(own & 0xffff, from & 0xffff)
             }
             Self::None => 0,
         }
@@ -99,7 +99,7 @@ impl Check {
                 // Both factors are below 2^16, their product fits.
                 let turns = (len % u64::from(ADLER)) as u32 * a % ADLER;
                 let (b, a) = (b + turns + (to >> 16), a + (to & 0xffff));
-                (b % ADLER) << 16 | a % ADLER
+                ((b % ADLER) << 16) | (a % ADLER)
             }
             Self::None => 0,
         }
@@ -126,12 +126,12 @@ mod tests {
             a = (a + u64::from(*byte)) % 65_521;
             b = (b + a) % 65_521;
         }
-        (b << 16 | a) as u32
+        ((b << 16) | a) as u32
     }
 
     /// By the definition of RFC 1952, bit by bit.
     fn crc32_by_hand(text: &[u8]) -> u32 {
-        let bit = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        let bit = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
         let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc));
         !text.iter().fold(!0, byte)
     }
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn sums_at_the_edge_of_their_field_are_kept_apart_and_put_together() {
-        let top = 65_520_u32 << 16 | 65_520;
+        let top = (65_520_u32 << 16) | 65_520;
         for (own, from, to) in [(top, 0, top), (0, top, 0), (top, top, top), (1, top, 0)] {
             let apart = Check::Adler32.apart(own, from);
             let (b, a) = (own >> 16, own & 0xffff);
@@ -168,7 +168,7 @@ mod tests {
                 let expected_b = expected(b, from >> 16, to >> 16);
                 let expected_a = expected(a, from & 0xffff, to & 0xffff);
                 let together = Check::Adler32.together(apart, len, to);
-                assert_eq!(together, expected_b << 16 | expected_a, "{own} {from} {to} {len}");
+                assert_eq!(together, (expected_b << 16) | expected_a, "{own} {from} {to} {len}");
             }
         }
     }

@@ -341,7 +341,8 @@ fn a_frame_of_no_bytes_puts_the_join_point_off_to_the_next() {
 #[test]
 fn a_join_point_costs_deflate_nothing_and_zstd_the_end_of_a_frame() {
     let mut feed = Feed::new();
-    feed.push(&event(0), false);
+    let firsts = feed.push(&event(0), false);
+    assert!(firsts.iter().all(|first| first.join_at == Some(0)), "there is no frame to end");
     let pieces = feed.push(&event(1), true);
     assert_eq!(pieces[0].join_at, Some(0));
     assert_eq!(pieces[1].join_at, Some(3));

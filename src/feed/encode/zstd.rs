@@ -111,7 +111,7 @@ pub(super) fn raw(plain: &[u8], out: &mut Vec<u8>) {
     }
     while let Some(block) = blocks.next() {
         let last = u32::from(blocks.peek().is_none());
-        let head = (block.len() as u32) << 3 | last;
+        let head = ((block.len() as u32) << 3) | last;
         out.extend_from_slice(&head.to_le_bytes()[..3]);
         out.extend_from_slice(block);
     }
