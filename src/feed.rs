@@ -27,6 +27,7 @@ use crate::position::gap::{Gap, GapReason};
 use crate::position::{PartitionPosition, PositionTime};
 use crate::source::{Loss, Source, TailEvent};
 
+pub mod encode;
 pub mod frame;
 pub mod history;
 pub mod lines;
