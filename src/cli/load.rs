@@ -40,6 +40,10 @@
 //! | `written.sent`, `.acknowledged`, `.per_s` | events; acknowledged: by a 2xx (not 207) |
 //! | `written.statuses`, `.unknown` | events by their answer's status; without an answer |
 //! | `written.late_us`, `.answer_us` | sent later than due; from the request to its answer |
+//! | `server` | `null` without `--pid` |
+//! | `server.cpu_s`, `.us_per_delivery` | its processes, user and system; after the connects |
+//! | `server.private_before_kb`, `.private_open_kb` | memory without and with all streams |
+//! | `server.private_bytes_per_stream` | the difference for each stream that was open |
 //! | `cpu.total_s`, `.measured_s`, `.us_per_delivery` | user and system; after the connects |
 
 use std::io::Write;
@@ -56,6 +60,7 @@ mod account;
 mod measure;
 mod readers;
 mod scan;
+mod server;
 mod summary;
 mod target;
 mod template;
@@ -64,6 +69,7 @@ mod writer;
 
 use account::{Account, Writing};
 use readers::Readers;
+use server::Server;
 use summary::{Connects, Cpu, Summary, WrittenSummary};
 use target::Target;
 use template::Template;
@@ -129,6 +135,10 @@ pub(super) struct LoadArgs {
     /// Status 1 if anything was lost or repeated, or a stream ended or never opened
     #[arg(long)]
     strict: bool,
+    /// A process of the server, whose processor time and memory are told too; may be given several
+    /// times
+    #[arg(long, value_name = "PID")]
+    pid: Vec<u32>,
     /// Write the summary into this file too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -276,6 +286,8 @@ impl Run {
 
     fn go(mut self, args: &LoadArgs, stop: &AtomicBool) -> anyhow::Result<Summary> {
         let begun = Instant::now();
+        let mut server = Server::new(&args.pid);
+        server.look()?;
         if args.write.write_early {
             self.writers = self.plan.take().map(Writers::start);
         }
@@ -287,6 +299,7 @@ impl Run {
 
         let (measured, cpu) = (Instant::now(), measure::cpu_time());
         let before = self.readers.account.deliveries;
+        server.look()?;
         let delivering_since = if self.plan.is_some() { measured } else { begun };
         if let Some(plan) = self.plan.take() {
             self.writers = Some(Writers::start(plan));
@@ -294,7 +307,10 @@ impl Run {
         let time = Duration::from_secs_f64(args.seconds);
         self.drive(time, TURN, |run| run.readers.are_done() || stop.load(Ordering::Relaxed))?;
         let seconds = summary::rounded(measured.elapsed().as_secs_f64());
+        let open = self.readers.seen.open;
+        server.look()?;
         let written = self.finish(Duration::from_secs_f64(args.drain))?;
+        server.look()?;
         self.progress.bar.finish_and_clear();
 
         let (cpu, total) = (measure::cpu_time().saturating_sub(cpu), measure::cpu_time());
@@ -323,6 +339,7 @@ impl Run {
             bytes: summary::Bytes { wire: seen.wire_bytes, payload: seen.payload_bytes },
             disconnects: summary::Disconnects { ended: seen.ended, cut: seen.cut },
             written: written.map(WrittenSummary::of),
+            server: server.summary(open, delivered),
             cpu: Cpu::of(total, cpu, delivered),
         })
     }

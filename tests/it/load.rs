@@ -58,13 +58,16 @@ fn over_the_embedded_log_nothing_is_lost_and_the_counts_add_up() {
     let (wire, payload) = (number(&summary, "/bytes/wire"), number(&summary, "/bytes/payload"));
     assert!(wire > payload && payload > deliveries * 700, "{summary:#}");
 
-    let (output, replayed) = load(
-        &format!("{url}?since=0"),
-        &format!("-n 3 --seconds 60 --until {written} --connecting 1 --strict"),
-    );
+    assert!(summary["server"].is_null());
+
+    let us = std::process::id();
+    let arguments =
+        format!("-n 3 --seconds 60 --until {written} --connecting 1 --pid {us} --strict");
+    let (output, replayed) = load(&format!("{url}?since=0"), &arguments);
     assert!(output.status.success(), "{} {replayed:#}", stderr(&output));
     assert_eq!(number(&replayed, "/deliveries/count"), 3 * written, "{replayed:#}");
     assert!(replayed["written"].is_null());
+    assert!(number(&replayed, "/server/private_open_kb") > 0, "{replayed:#}");
 }
 
 #[test]

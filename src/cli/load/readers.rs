@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use super::account::Account;
 use super::measure::{Tally, Times, now_us};
@@ -263,9 +263,10 @@ impl Readers {
     fn read(&mut self, n: usize, to_the_end: bool) {
         loop {
             let Some(socket) = &self.readers[n].socket else { return };
-            let got = match rustix::io::read(socket, &mut self.buffer[..]) {
-                Ok(0) => return self.over(n, None),
-                Ok(got) => got,
+            // `recv` goes to the socket at once; `read` passes through the file layer first.
+            let got = match rustix::net::recv(socket, &mut self.buffer[..], RecvFlags::empty()) {
+                Ok((0, _)) => return self.over(n, None),
+                Ok((got, _)) => got,
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return,
                 Err(error) => return self.over(n, Some(error)),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::measure::{Quantiles, Tally, per_s};
 use super::readers::Seen;
+use super::server::ServerSummary;
 use super::writer::Written;
 
 /// See `load.rs` for what the keys mean.
@@ -23,6 +24,7 @@ pub(super) struct Summary {
     pub(super) bytes: Bytes,
     pub(super) disconnects: Disconnects,
     pub(super) written: Option<WrittenSummary>,
+    pub(super) server: Option<ServerSummary>,
     pub(super) cpu: Cpu,
 }
 
