@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+#[cfg(target_os = "linux")]
+mod load;
 mod log;
 mod produce;
 mod serve;
@@ -35,6 +37,8 @@ enum Command {
     Config(ConfigCommand),
     /// Write events into a stream, one JSON object a line
     Produce(produce::ProduceArgs),
+    #[cfg(target_os = "linux")]
+    Load(load::LoadArgs),
     /// Look after an embedded log (while no gateway has it open)
     #[command(subcommand)]
     Log(LogCommand),
@@ -94,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Config(ConfigCommand::Check { config }) => check::run(&config),
         Command::Produce(args) => produce::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Load(args) => load::run(args),
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
     };

@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Measures servers side by side with `tidegate load`, and writes what came out.
+
+    cargo build --release && cargo build --release --manifest-path bench/floor/Cargo.toml
+    bench/run.py --name NAME [--only SCENARIO,…] [--servers SERVER,…] [--rounds N]
+
+In every round each server is started, measured and ended, one after the other (A B C A B C …).
+A ratio is taken between neighbours of one round, and the median of the rounds' ratios is what
+counts. Results go to bench/results/NAME.json and NAME.md. Python's standard library only.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from scenarios import SCENARIOS
+from servers import ROOT, all_servers
+
+KEPT = ("count", "p50", "p99", "p999", "max")
+
+
+def main():
+    args = arguments()
+    servers = [s for s in all_servers(args.tidegate, args.floor)
+               if not args.servers or s.name in args.servers.split(",")]
+    for server in list(servers):
+        if why := server.missing():
+            say(f"without {server.name}: {why}")
+            servers.remove(server)
+    names = [s.name for s in SCENARIOS]
+    wanted = args.only.split(",") if args.only else names
+    if unknown := set(wanted) - set(names):
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
+    if not servers or not os.access(args.tidegate, os.X_OK):
+        sys.exit("nothing can be measured: build the release binaries first")
+    results = {"conditions": conditions(args), "scenarios": {}}
+    for scenario in (s for s in SCENARIOS if s.name in wanted):
+        runs = measure(scenario, servers, args)
+        results["scenarios"][scenario.name] = {
+            "what": scenario.what, "load": scenario.load, "floor": scenario.floor, "runs": runs}
+        write(results, args)
+    say(f"written: {args.out / args.name}.json and .md")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--name", required=True, help="of the results' files")
+    parser.add_argument("--only", help="scenarios, comma separated; all: left out")
+    parser.add_argument("--servers", help="servers, comma separated; all: left out")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, help="of each measurement, for all scenarios")
+    parser.add_argument("--shrink", type=int, default=1, metavar="K",
+                        help="a K-th of the streams and replayed events, to try the bench out")
+    parser.add_argument("--tidegate", type=pathlib.Path,
+                        default=ROOT / "target/release/tidegate")
+    parser.add_argument("--floor", type=pathlib.Path,
+                        default=ROOT / "bench/floor/target/release/tidegate-floor")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/results")
+    return parser.parse_args()
+
+
+def measure(scenario, servers, args):
+    """All rounds; a list of runs for each server."""
+    runs = {}
+    for number in range(args.rounds):
+        for server in servers:
+            if scenario.replay and not server.keeps_history:
+                continue
+            try:
+                run = one(scenario, server, args)
+            except (RuntimeError, subprocess.SubprocessError, json.JSONDecodeError) as error:
+                run = {"error": str(error)}
+            runs.setdefault(server.name, []).append(run)
+            told = run.get("error") or ", ".join(
+                f"{m.title} {short(value(run, m.key))}" for m in scenario.metrics)
+            say(f"{scenario.name} {number + 1}/{args.rounds} {server.name}: {told}")
+    return runs
+
+
+def one(scenario, server, args):
+    """One server, started for it, through one scenario."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+        folder = pathlib.Path(folder)
+        try:
+            server.start(folder)
+            if scenario.replay:
+                return replay(scenario, server, args)
+            without = None
+            if scenario.without:
+                without = load(scenario.without, server, server.url(), scenario, args)
+                server.stop()
+                (folder / "again").mkdir()
+                server.start(folder / "again")
+            stalled = int(option(scenario.load, "--stall") or 0) // args.shrink
+            kernel = KernelMemory(server.port, stalled)
+            try:
+                summary = load(scenario.load, server, server.url(), scenario, args)
+            finally:
+                bytes_per_stalled = kernel.result()
+            summary["kernel"] = {"bytes_per_stalled": bytes_per_stalled}
+            if without:
+                summary["without"] = {
+                    "p50_ratio": ratio(summary["latency_us"]["p50"], without["latency_us"]["p50"]),
+                    "p99_ratio": ratio(summary["latency_us"]["p99"], without["latency_us"]["p99"])}
+            return summary
+        finally:
+            server.stop()
+
+
+def replay(scenario, server, args):
+    wanted = scenario.replay // args.shrink
+    batch, rate = 250, 20_000
+    fill = f"-n 0 --write {rate} --batch {batch} --writers 8 --size 1200 --seconds {wanted / rate}"
+    written = load(fill, server, server.url(), None, args)["written"]["acknowledged"]
+    if written < wanted / 2:
+        raise RuntimeError(f"only {written} of {wanted} events were taken")
+    text = f"{scenario.load} --until {written} --seconds {scenario.seconds}"
+    return load(text, server, server.replay_url(), None, args)
+
+
+def load(text, server, url, scenario, args):
+    """Runs `tidegate load`; its summary."""
+    words = text.split()
+    if "-n" in words:
+        at = words.index("-n") + 1
+        words[at] = str(int(words[at]) // args.shrink or int(words[at]))
+    if "--stall" in words:
+        at = words.index("--stall") + 1
+        words[at] = str(int(words[at]) // args.shrink)
+    if scenario:
+        words += ["--seconds", str(args.seconds or scenario.seconds)]
+    if "--write" in words:
+        words += server.write_args
+    for pid in server.pids():
+        words += ["--pid", str(pid)]
+    command = [str(args.tidegate), "load", url, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip()[-500:])
+    return slim(json.loads(done.stdout))
+
+
+def slim(summary):
+    """Without what nobody compares, so that results stay readable."""
+    def walk(node):
+        if not isinstance(node, dict):
+            return node
+        if "p999" in node:
+            return {key: node[key] for key in KEPT}
+        return {key: walk(child) for key, child in node.items()}
+    return walk(summary)
+
+
+class KernelMemory:
+    """What the server's sockets hold in the kernel while some of their readers stall."""
+
+    def __init__(self, port, stalled):
+        self.port, self.stalled, self.most, self.over = port, stalled, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        if stalled:
+            self.thread.start()
+
+    def run(self):
+        while not self.over.wait(1.0):
+            command = ["ss", "-tmHO", "state", "established", f"( sport = :{self.port} )"]
+            try:
+                said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            except OSError:
+                return  # there is no `ss` here
+            # skmem:(r…,rb…,t…,tb…,f…,w…,…): received, allocated ahead, and queued for writing.
+            found = re.findall(r"skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+)", said)
+            each = sorted((sum(map(int, parts)) for parts in found), reverse=True)
+            self.most = max(self.most, sum(each[:self.stalled]))
+
+    def result(self):
+        self.over.set()
+        if self.thread.ident is not None:
+            self.thread.join()
+        return round(self.most / self.stalled) if self.most else None
+
+
+def option(text, name):
+    words = text.split()
+    return words[words.index(name) + 1] if name in words else None
+
+
+def value(run, key):
+    for part in key.split("."):
+        if not isinstance(run, dict) or part not in run:
+            return None
+        run = run[part]
+    return run
+
+
+def ratio(a, b):
+    return round(a / b, 4) if b else None
+
+
+def conditions(args):
+    def git(*words):
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True,
+                              check=False)
+        return done.stdout.strip()
+    cpuinfo = pathlib.Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.M)
+    memory = re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    return {
+        "command": " ".join(["bench/run.py", *sys.argv[1:]]),
+        "commit": git("rev-parse", "--short=12", "HEAD"),
+        "with changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": model.group(1) if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_mb": int(memory.group(1)) // 1024 if memory else None,
+        "kernel": platform.release(),
+        "load before": round(os.getloadavg()[0], 2),
+        "rounds": args.rounds,
+        "shrink": args.shrink,
+    }
+
+
+def write(results, args):
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{args.name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (args.out / f"{args.name}.md").write_text(markdown(results, args.name))
+
+
+def markdown(results, name):
+    lines = [f"# {name}", ""]
+    lines += [f"* {key}: {said}" for key, said in results["conditions"].items()]
+    lines += ["", "Median of the rounds (least–most). A ratio is taken in each round, to the floor "
+              "of that round.", ""]
+    metrics = {s.name: s.metrics for s in SCENARIOS}
+    for scenario, result in results["scenarios"].items():
+        lines += [f"## {scenario}", "", f"{result['what']} (`{result['load']}`)", ""]
+        lines += table(result, metrics[scenario]) + [""]
+    return "\n".join(lines)
+
+
+def table(result, metrics):
+    floor = result["runs"].get(result["floor"])
+    head = ["server"]
+    for metric in metrics:
+        head += [metric.title] + (["× floor"] if floor else [])
+    head += ["lost", "repeated", "not opened or ended"]
+    rows = []
+    for server, runs in result["runs"].items():
+        row = [server]
+        for metric in metrics:
+            row.append(spread([value(run, metric.key) for run in runs]))
+            if floor:
+                pairs = zip(runs, floor)
+                row.append(spread([quotient(run, of, metric.key) for run, of in pairs]))
+        for keys in (["deliveries.lost"], ["deliveries.repeated"]):
+            row.append(str(sum(value(run, key) or 0 for run in runs for key in keys)))
+        row.append(str(sum(faults(run) for run in runs)))
+        failed = [run["error"] for run in runs if "error" in run]
+        if failed:
+            row[0] += f" ({len(failed)} of {len(runs)} runs failed: {failed[0][:80]})"
+        rows.append(row)
+    lines = [" | ".join(head), " | ".join(["---"] + ["--:"] * (len(head) - 1))]
+    lines += [" | ".join(row) for row in rows]
+    return [f"| {line} |" for line in lines]
+
+
+def faults(run):
+    if "error" in run:
+        return 0
+    over = run["disconnects"]["ended"] + run["disconnects"]["cut"]
+    return over + run["streams"] - run["connects"]["opened"]
+
+
+def quotient(run, floor, key):
+    a, b = value(run, key), value(floor, key)
+    return a / b if a is not None and b else None
+
+
+def spread(values):
+    values = [v for v in values if v is not None]
+    if not values:
+        return "–"
+    middle = short(statistics.median(values))
+    return f"{middle} ({short(min(values))}–{short(max(values))})"
+
+
+def short(number):
+    """Three digits that say something."""
+    if number is None:
+        return "–"
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.3g}"
+
+
+def say(text):
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
