@@ -1,5 +1,6 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
+mod checker;
 mod delivery;
 mod golden;
 mod house_style;
