@@ -9,7 +9,7 @@
 //!    │                            above the end? ─▶ by time
 //!    ├──── other log ──────────── time? ─▶ by time      no time? ─▶ latest + gap
 //!    └──── no log ─── no time ─── in range? ─▶ offset   else earliest or latest + gap
-//!             └────── time ────── record before has it, record at has another? ─▶ offset
+//!             └────── time ────── record before has it, both its neighbours others? ─▶ offset
 //!                                 else ─▶ by time
 //! ```
 
@@ -254,9 +254,14 @@ impl Resolver<'_> {
         if let PositionTime::Record(was) = time
             && (marks.start..=marks.end).contains(&next)
         {
-            let before = self.time_before(on, next, marks).await?;
-            let following = self.time_from(on, next, marks).await?;
-            if before == Some(was) && following.is_some_and(|t| t != was) {
+            // Alone with its time on both sides, or it may be another of those that share it: a
+            // log that is shifted by one has that at this offset.
+            let before = self.times_before(on, next, marks, 2).await?;
+            if let [.., earlier, last] = before[..]
+                && last == was
+                && earlier != was
+                && self.time_from(on, next, marks).await?.is_some_and(|t| t != was)
+            {
                 return Ok((Some(on.place(next, time)), None));
             }
         }
@@ -341,34 +346,50 @@ impl Resolver<'_> {
         {
             return Ok(Some(time));
         }
-        let (mut until, mut width) = (next, 1);
+        Ok(self.times_before(on, next, marks, 1).await?.pop())
+    }
+
+    /// The times of the last records before `next`, ascending, over holes: at least `how_many` if
+    /// so many are near.
+    async fn times_before(
+        &self,
+        on: &Ground,
+        next: Offset,
+        marks: Watermarks,
+        how_many: usize,
+    ) -> Result<Vec<TimestampMs>, NoStart> {
+        let (mut until, mut width) = (next, 2);
+        let mut times = Vec::new();
         while until > marks.start && next.0 - until.0 < limits::LOOK_BACK_OFFSETS_MAX {
             let from = Offset((until.0 - width).max(marks.start.0));
-            if let Some(time) = self.last_time_in(on, from, until).await? {
-                return Ok(Some(time));
+            let mut earlier = self.times_in(on, from, until).await?;
+            earlier.append(&mut times);
+            times = earlier;
+            if times.len() >= how_many {
+                break;
             }
             (until, width) = (from, width * 16);
         }
-        Ok(None)
+        Ok(times)
     }
 
-    async fn last_time_in(
+    async fn times_in(
         &self,
         on: &Ground,
         from: Offset,
         until: Offset,
-    ) -> Result<Option<TimestampMs>, NoStart> {
-        let (mut next, mut last) = (from, None);
+    ) -> Result<Vec<TimestampMs>, NoStart> {
+        let (mut next, mut times) = (from, Vec::new());
         while next < until {
             let read = self.source().read(&on.tp, next, until, limits::CHUNK_BYTES_MAX);
             let fetched = read.await?;
-            last = fetched.records.last().map(|r| r.time).or(last);
+            times.extend(fetched.records.iter().map(|r| r.time));
             if fetched.next <= next {
                 break;
             }
             next = fetched.next;
         }
-        Ok(last)
+        Ok(times)
     }
 
     /// The time of the first record from `next` on, over holes, if there is one.
