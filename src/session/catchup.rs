@@ -390,7 +390,6 @@ impl CatchUp {
         part.place.at.next = item.offset.next();
         part.place.at.time = PositionTime::Record(item.time);
         part.render();
-        part.finish_chunk();
         if let Ok(line) = &item.line {
             let fragments = self.parts.iter().map(|p| p.fragment.as_slice());
             match self.framing {
@@ -402,6 +401,8 @@ impl CatchUp {
                 self.first = self.out.len();
             }
         }
+        // After the frame: its id names the place after this event, not behind a hole there.
+        self.parts[i].finish_chunk();
     }
 
     fn tell(&mut self, gap: &Gap) {
