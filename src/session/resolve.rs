@@ -8,6 +8,7 @@
 //!  entry ── same log ──────────── in range? ─▶ offset   below the start? ─▶ earliest + gap
 //!    │                            above the end? ─▶ by time
 //!    ├──── other log ──────────── time? ─▶ by time      no time? ─▶ latest + gap
+//!    │                            + gap, if this host knows that the topic was made anew
 //!    └──── no log ─── no time ─── in range? ─▶ offset   else earliest or latest + gap
 //!             └────── time ────── record before has it, both its neighbours others? ─▶ offset
 //!                                 else ─▶ by time
@@ -66,6 +67,8 @@ struct Ground {
     /// Of the topic as it was looked up for this start.
     log: Option<LogTag>,
     append_time: bool,
+    /// The log that this host follows although it is gone: the topic was made anew just now.
+    gone: Option<LogTag>,
     /// Where this host's tail stands, if it follows this log already.
     here: Option<Slot>,
     era: Era,
@@ -174,11 +177,12 @@ impl Resolver<'_> {
         };
         let here = slot.filter(|slot| slot.at.log == info.log).cloned();
         let (log, append_time) = (info.log, info.append_time);
+        let gone = slot.filter(|slot| slot.at.log != info.log).and_then(|slot| slot.at.log);
         let era = match &here {
             Some(slot) => Era::Generation(slot.generation),
             None => Era::Coming { instead_of: slot.map(|slot| slot.generation) },
         };
-        let ground = Ground { tp: tp.clone(), log, append_time, here, era };
+        let ground = Ground { tp: tp.clone(), log, append_time, gone, here, era };
         let resolved = match entry {
             Some(entry) => self.named(&ground, entry).await?,
             None => (Some(self.unnamed(&ground, newest, since).await?), None),
@@ -215,8 +219,10 @@ impl Resolver<'_> {
                 let gap = gap(&on.tp, next, None, GapReason::ForeignLog);
                 Ok((Some(self.latest(on).await?), Some(gap)))
             }
-            ResumeAt::Offset(_, Some(time)) if entry.log.is_some() => {
-                Ok((Some(self.by_time(on, position_time(on, time)).await?), None))
+            ResumeAt::Offset(next, Some(time)) if entry.log.is_some() => {
+                let known = entry.log.filter(|l| on.gone == Some(*l) || self.hub.was(&on.tp, *l));
+                let gap = known.map(|_| gap(&on.tp, next, None, GapReason::Recreated));
+                Ok((Some(self.by_time(on, position_time(on, time)).await?), gap))
             }
             ResumeAt::Offset(next, time) => self.no_log(on, next, time).await,
         }

@@ -133,6 +133,23 @@ async fn an_offset_of_another_log_goes_by_time_inclusively() {
 }
 
 #[tokio::test]
+async fn a_topic_that_this_host_knows_to_be_made_anew_is_also_a_gap() {
+    let mut bench = Bench::with_times(&[100, 200, 300]);
+    bench.source.create("a", THEIRS, 1);
+    bench.source.append(&a0(), Some((400, "{}".to_owned())));
+    for told in [false, true] {
+        if told {
+            bench.tell(&a0(), false);
+        }
+        let (next, gap) = bench.at(offset_and_time(2, 200), OURS).await;
+        assert_eq!((next, gap.as_ref().map(|g| g.from)), (0, Some(Offset(2))), "told: {told}");
+        assert_eq!(reason(gap), Some(GapReason::Recreated));
+        // A log that it never followed may be another cluster's.
+        assert_eq!(bench.at(offset_and_time(2, 200), Some("xxxxxx")).await, (0, None));
+    }
+}
+
+#[tokio::test]
 async fn a_made_up_time_is_used_less_the_slack() {
     let bench = Bench::with_times(&[100_000, 200_000, 300_000]);
     let made_up = PositionTime::MadeUp(TimestampMs(260_000));
