@@ -6,4 +6,5 @@ mod golden;
 mod house_style;
 mod http_contract;
 mod kafka_source;
+mod positions;
 mod support;
