@@ -6,13 +6,17 @@
 //!  resume   every form of `Last-Event-ID`, and what is refused
 //!  replay   `since`, the order of a replay, NDJSON, topics that do not exist yet
 //!  foreign  positions that were made by another log
-//!  logs     Kafka alone: topics made anew, retention, new partitions, a cluster that is gone
+//!  logs     Kafka alone: topics made anew, retention, new partitions
 //!  data     Kafka alone: large, compressed, aborted, keyed and unreadable records
+//!  hosts    Kafka alone: an id goes to another gateway
+//!  outage   Kafka alone: the cluster is out of reach
 //! ```
 
 mod data;
 mod foreign;
+mod hosts;
 mod logs;
+mod outage;
 mod replay;
 mod resume;
 mod world;

@@ -1,15 +1,12 @@
-//! What happens to a log itself, at a real Kafka: it is made anew, shortened by retention, given
-//! another partition, or out of reach.
-
-use std::time::{Duration, Instant};
+//! What happens to a log itself, at a real Kafka: it is made anew, shortened by retention, or given
+//! another partition.
 
 use serde_json::{Value, json};
 
 use super::world::{Kind, Place, Row, T0, World, block_on, entries};
-use crate::support::gateway::Gateway;
-use crate::support::kafka::{Kafka, New, shared, unique};
-use crate::support::sse::{self, End, Events};
-use crate::support::{PATIENCE, eventually};
+use crate::support::eventually;
+use crate::support::kafka::shared;
+use crate::support::sse::Events;
 
 /// The old topic has five records, the new one so many.
 fn made_anew(records: i64) {
@@ -98,7 +95,7 @@ fn a_topic_that_is_gone_for_a_while_is_said_when_it_comes_back() {
     assert_eq!(response.header("x-stream-gap"), Some(said.as_str()));
     world.write(&[(1, 0, 1)]);
     assert_eq!(world.place(&told.message()), (1, 0, 1));
-    world.make_first_again();
+    world.make_first_again(1);
     world.write(&[(0, 0, 2), (0, 0, 3)]);
     assert_eq!(until_gap(&world, &mut told)["reason"], "recreated");
     assert_eq!(world.take(&mut told, 2), [(0, 0, 0), (0, 0, 1)]);
@@ -174,95 +171,28 @@ fn a_partition_that_is_added_is_given_from_its_beginning() {
     }
 }
 
-/// A stream's status, and whether it says when to come again.
-fn asked(gateway: &Gateway, path: &str, id: &str) -> (u16, bool) {
-    let begun = Instant::now();
-    let response = sse::get(gateway.public(), path, &[("last-event-id", id)]).expect("answered");
-    assert!(begun.elapsed() < Duration::from_secs(20), "it hangs");
-    let seconds = response.header("retry-after").and_then(|s| s.parse::<u64>().ok());
-    (response.status, seconds.is_some())
-}
-
 #[test]
-fn a_cluster_out_of_reach_is_a_503_for_who_comes_and_a_pause_for_who_is_there() {
-    let mut kafka = Kafka::start();
-    let topic = unique("outage");
-    block_on(kafka.create_topic(&topic, 2, &[("retention.ms", "-1")]));
-    let write = |kafka: &Kafka, time: i64| {
-        let writer = kafka.producer(&[]);
-        for partition in [0, 1] {
-            let (value, time) = (Some(&b"{}"[..]), T0 + time);
-            writer.send(&topic, New { partition, time, value, key: None });
-        }
-        writer.flush();
-    };
-    write(&kafka, 0);
-    let mut gateway = Gateway::kafka(&kafka.bootstrap(), &[("s", &[&topic])], "");
-    let up = |gateway: &Gateway| {
-        eventually("streams are opened", || asked(gateway, "/v2/stream/s", "").0 == 200);
-    };
-    up(&gateway);
-    let open = |path: &str, id: &str| {
-        sse::get(gateway.public(), path, &[("last-event-id", id)]).expect("answered").events()
-    };
-    let id = open("/v2/stream/s?since=0", "").message().id;
-    let mut live = open("/v2/stream/s", "");
-    live.greet();
-    write(&kafka, 1);
-    let offsets = |events: &mut Events, how_many: usize| {
-        let mut all: Vec<(i64, i64)> = (0..how_many)
-            .map(|_| {
-                let data: Value = serde_json::from_str(&events.message().data).expect("JSON");
-                let of = |field: &str| data["meta"][field].as_i64().expect("a number");
-                (of("partition"), of("offset"))
-            })
-            .collect();
-        all.sort_unstable();
-        all
-    };
-    assert_eq!(offsets(&mut live, 2), [(0, 1), (1, 1)]);
-
-    let refused_everywhere = |gateway: &Gateway| {
-        for (path, id) in [("s", ""), ("s", id.as_str()), ("s?since=0", "")] {
-            let path = format!("/v2/stream/{path}");
-            // Until it is known, who comes may join a feed that lives.
-            eventually("it is refused", || asked(gateway, &path, id) == (503, true));
-        }
-    };
-    kafka.kill();
-    refused_everywhere(&gateway);
-    live.set_patience(Duration::from_secs(1));
-    let nothing = live.next();
-    let is_open = |end: &End| match end {
-        End::Whole => false,
-        End::Cut(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-    };
-    assert!(nothing.as_ref().is_err_and(is_open), "open and silent: {nothing:?}");
-    live.set_patience(PATIENCE);
-
-    kafka.go();
-    write(&kafka, 2);
-    assert_eq!(offsets(&mut live, 2), [(0, 2), (1, 2)], "nothing lost, nothing twice");
-    up(&gateway);
-    let mut resumed = open("/v2/stream/s", &id);
-    assert_eq!(offsets(&mut resumed, 5), [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]);
-
-    // A gateway that starts before its cluster listens, refuses, and serves when it comes.
-    gateway.kill();
-    kafka.kill();
-    gateway.go();
-    refused_everywhere(&gateway);
-    kafka.go();
-    up(&gateway);
-    let mut events =
-        sse::get(gateway.public(), "/v2/stream/s", &[("last-event-id", &id)]).expect("answered");
-    eventually("it resumes", || {
-        if events.status == 503 {
-            let again = sse::get(gateway.public(), "/v2/stream/s", &[("last-event-id", &id)]);
-            events = again.expect("answered");
-        }
-        events.status == 200
-    });
-    let mut events = events.events();
-    assert_eq!(offsets(&mut events, 5), [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]);
+fn a_topic_made_anew_with_fewer_partitions_leaves_those_out_that_are_gone() {
+    let mut world = World::new(Kind::Kafka, 2);
+    world.write(&[(0, 1, 1), (0, 1, 2), (1, 0, 3)]);
+    world.settle();
+    let id = world.id_after("both", (0, 1, 0));
+    let mut live = world.listen("both");
+    block_on(shared().delete_topic(&world.topics[0]));
+    world.make_first_again(1);
+    world.write(&[(0, 0, 10_000), (0, 0, 10_001)]);
+    // (What was read on in the new log comes again.)
+    while world.place(&live.message()) != (0, 0, 0) {}
+    let event = live.message();
+    assert_eq!(world.place(&event), (0, 0, 1));
+    let named: Vec<_> = entries(&event.id).iter().map(|e| e["partition"].clone()).collect();
+    assert_eq!(named, [json!(0), json!(0), json!(1)], "{}", event.id);
+    let response = world.resume("both", &event.id);
+    assert_eq!(response.header("x-stream-gap"), None, "there is nothing to be said for ever");
+    let response = world.resume("both", &id);
+    let gaps = response.header("x-stream-gap").expect("gaps are said").to_owned();
+    let gone = format!("\"{}\";p=1;from=1;reason=no_partition", world.topics[0]);
+    assert!(gaps.contains(&gone), "{gaps}");
+    let came = world.take(&mut response.events(), 3);
+    assert_eq!(came, [(1, 0, 1), (0, 0, 0), (0, 0, 1)]);
 }

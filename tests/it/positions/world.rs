@@ -70,19 +70,7 @@ impl World {
         for topic in topics.iter().take(if kind == Kind::Kafka { made } else { 0 }) {
             block_on(shared().create_topic(topic, partitions, FOR_EVER));
         }
-        let [first, second] = [topics[0].as_str(), topics[1].as_str()];
-        let streams: &[(&str, &[&str])] = &[
-            ("both", &[first, second]),
-            (first, &[first]),
-            (second, &[second]),
-            ("keys", &["eqiad.keys"]),
-        ];
-        let aliased = format!("[streams.second]\ntopics = [{second:?}]\n");
-        let more = aliased + "aliases = [\"also-second\"]\n[session]\nretry_ms = 100\n";
-        let gateway = match kind {
-            Kind::Kafka => Gateway::kafka(&shared().bootstrap(), streams, &more),
-            Kind::Embedded => Gateway::embedded_with(partitions, streams, &more),
-        };
+        let gateway = gateway(kind, partitions, &topics);
         let writer = match kind {
             Kind::Kafka => Writer::Kafka(shared().producer(&[])),
             Kind::Embedded => Writer::Embedded(keys(&gateway, partitions)),
@@ -90,6 +78,11 @@ impl World {
         let world = Self { gateway, topics, partitions, writer, written: Mutex::default() };
         world.ready();
         world
+    }
+
+    /// Another gateway before the same Kafka.
+    pub fn another_gateway(&self) -> Gateway {
+        gateway(Kind::Kafka, self.partitions, &self.topics)
     }
 
     /// Makes the second topic, where it does not exist yet.
@@ -102,12 +95,12 @@ impl World {
     /// Deletes the first topic and makes it anew, with the same partitions.
     pub fn make_first_anew(&mut self) {
         block_on(shared().delete_topic(&self.topics[0]));
-        self.make_first_again();
+        self.make_first_again(self.partitions);
     }
 
     /// Makes the first topic anew, after it was deleted.
-    pub fn make_first_again(&mut self) {
-        block_on(shared().create_topic(&self.topics[0], self.partitions, FOR_EVER));
+    pub fn make_first_again(&mut self, partitions: i32) {
+        block_on(shared().create_topic(&self.topics[0], partitions, FOR_EVER));
         self.writer = Writer::Kafka(shared().producer(&[]));
         self.written.lock().expect("sound").retain(|(topic, _), _| *topic != 0);
     }
@@ -187,9 +180,14 @@ impl World {
     /// Opens a stream; `path` is what stands behind `/v2/stream/`. A start that could not be fixed
     /// in time on a busy machine is asked for again, as clients do.
     pub fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        Self::open_at(&self.gateway, path, headers)
+    }
+
+    /// The same at another gateway.
+    pub fn open_at(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Response {
         let (path, until) = (format!("/v2/stream/{path}"), Instant::now() + PATIENCE);
         loop {
-            let response = sse::get(self.gateway.public(), &path, headers).expect("answered");
+            let response = sse::get(gateway.public(), &path, headers).expect("answered");
             if response.status != 503 || Instant::now() > until {
                 return response;
             }
@@ -257,6 +255,22 @@ impl World {
                 return event.id;
             }
         }
+    }
+}
+
+fn gateway(kind: Kind, partitions: i32, topics: &[String; 2]) -> Gateway {
+    let [first, second] = [topics[0].as_str(), topics[1].as_str()];
+    let streams: &[(&str, &[&str])] = &[
+        ("both", &[first, second]),
+        (first, &[first]),
+        (second, &[second]),
+        ("keys", &["eqiad.keys"]),
+    ];
+    let aliased = format!("[streams.second]\ntopics = [{second:?}]\n");
+    let more = aliased + "aliases = [\"also-second\"]\n[session]\nretry_ms = 100\n";
+    match kind {
+        Kind::Kafka => Gateway::kafka(&shared().bootstrap(), streams, &more),
+        Kind::Embedded => Gateway::embedded_with(partitions, streams, &more),
     }
 }
 
