@@ -23,7 +23,7 @@ const END: i64 = 9;
 
 /// The two topics; all records of the first are in the past of the gateway.
 fn mirrored(kind: Kind) -> World {
-    let mut world = World::new(kind, i32::try_from(SHIFTS.len() + 1).unwrap());
+    let mut world = World::new(kind, i32::try_from(SHIFTS.len() + 1).expect("small"));
     let mut rows = Vec::<Row>::new();
     // Partition 0 has its first words already, and is not looked at.
     for (partition, shift) in (1..).zip(SHIFTS) {
@@ -50,7 +50,7 @@ fn each(world: &World, change: fn(&mut Value)) -> Vec<(String, i64, i64, i64)> {
         let event = events.message();
         let (_, partition, offset) = world.place(&event);
         if partition > 0 {
-            let shift = SHIFTS[usize::try_from(partition - 1).unwrap()];
+            let shift = SHIFTS[usize::try_from(partition - 1).expect("small")];
             let time = world.time((0, partition, offset));
             if time == 1_000_000 + END * 1000 {
                 return all;
@@ -87,7 +87,7 @@ fn a_position_of_another_log_goes_by_time_inclusively(kind: Kind) {
 
 fn an_offset_without_a_log_is_believed_only_where_it_cannot_be_another(kind: Kind) {
     let world = mirrored(kind);
-    let all = each(&world, |entry| drop(entry.as_object_mut().unwrap().remove("log")));
+    let all = each(&world, |entry| drop(entry.as_object_mut().expect("an entry").remove("log")));
     assert_eq!(all.len(), SHIFTS.len() * SECONDS.len());
     let mut exactly = 0;
     for (id, begins, exact, earliest) in all {

@@ -28,7 +28,7 @@ over_both_sources! {
 /// the last record before it and the log.
 fn assert_exact(world: &World, id: &str, partitions: i32, passed: &BTreeMap<(usize, i32), i64>) {
     let all = entries(id);
-    assert_eq!(all.len(), 2 * usize::try_from(partitions).unwrap(), "{id}");
+    assert_eq!(all.len(), 2 * usize::try_from(partitions).expect("small"), "{id}");
     let order = all.iter().map(|e| (e["topic"].as_str(), e["partition"].as_i64()));
     assert!(order.is_sorted(), "{id}");
     for topic in 0..2 {
@@ -164,7 +164,7 @@ fn earliest_latest_offsets_and_times_are_what_they_say(kind: Kind) {
         let response = world.resume(&first, &at(fields.clone()));
         assert_eq!(response.header("x-stream-gap"), None, "{fields}");
         let mut events = response.events();
-        let came = world.take(&mut events, usize::try_from(4 - begins).unwrap());
+        let came = world.take(&mut events, usize::try_from(4 - begins).expect("small"));
         let expected: Vec<Place> = (begins..4).map(|offset| (0, 0, offset)).collect();
         assert_eq!(came, expected, "{fields}");
     }
@@ -264,13 +264,14 @@ fn an_id_of_12_kb_is_read_and_goes_on_exactly(kind: Kind) {
         if restart {
             world.restart();
         }
-        let passed: Vec<_> = entries(&id).iter().map(|e| e["offset"].as_i64().unwrap()).collect();
+        let passed: Vec<_> =
+            entries(&id).iter().map(|e| e["offset"].as_i64().expect("a number")).collect();
         let mut events = world.resume("both", &id).events();
-        let left = world.all().len() - usize::try_from(passed.iter().sum::<i64>()).unwrap();
+        let left = world.all().len() - usize::try_from(passed.iter().sum::<i64>()).expect("small");
         let came = world.take_sorted(&mut events, left);
         let expected = world.all().into_iter().filter(|(topic, partition, offset)| {
             let entry = world.entry(&id, *topic, *partition).expect("there");
-            *offset >= entry["offset"].as_i64().unwrap()
+            *offset >= entry["offset"].as_i64().expect("a number")
         });
         assert_eq!(came, expected.collect::<Vec<_>>());
         world.nothing_else_in(&mut events, 0);
@@ -372,7 +373,8 @@ fn refused(world: &World, id: &str, status: u16) -> Value {
     let headers = [("last-event-id", id), ("connection", "close")];
     let response = world.open(&world.topics[0], &headers);
     assert_eq!(response.status, status, "{id}");
-    let mut problem: Value = serde_json::from_slice(&response.text().expect("a body")).unwrap();
+    let mut problem: Value =
+        serde_json::from_slice(&response.text().expect("a body")).expect("JSON");
     problem["uri"].take();
     problem
 }

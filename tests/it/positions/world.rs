@@ -154,7 +154,8 @@ impl World {
 
     fn write_to_intake(&self, keys: &[String], rows: &[Row]) {
         let events = rows.iter().map(|(topic, partition, time)| {
-            let (stream, key) = (&self.topics[*topic], &keys[usize::try_from(*partition).unwrap()]);
+            let (stream, key) =
+                (&self.topics[*topic], &keys[usize::try_from(*partition).expect("small")]);
             let dt = iso(T0 + time);
             let meta = format!(r#"{{"stream":"{stream}","dt":"{dt}","key":"{key}"}}"#);
             format!(r#"{{"meta":{meta},"time":{time}}}"#)
@@ -174,7 +175,7 @@ impl World {
     /// The time of a record, after `T0`.
     pub fn time(&self, (topic, partition, offset): Place) -> i64 {
         let written = self.written.lock().expect("sound");
-        written[&(topic, partition)][usize::try_from(offset).unwrap()]
+        written[&(topic, partition)][usize::try_from(offset).expect("small")]
     }
 
     /// Opens a stream; `path` is what stands behind `/v2/stream/`. A start that could not be fixed
@@ -213,7 +214,8 @@ impl World {
         let meta = &data["meta"];
         let topic = meta["topic"].as_str().expect("a topic");
         let topic = self.topics.iter().position(|t| t == topic).expect("one of ours");
-        let partition = i32::try_from(meta["partition"].as_i64().expect("a partition")).unwrap();
+        let partition =
+            i32::try_from(meta["partition"].as_i64().expect("a partition")).expect("small");
         let offset = meta["offset"].as_i64().expect("an offset");
         let entry = self.entry(&event.id, topic, partition).expect("its own place in its id");
         assert_eq!(entry["offset"], offset + 1, "the id names the next to read: {}", event.id);
@@ -242,7 +244,7 @@ impl World {
     pub fn nothing_else_in(&self, events: &mut Events, topic: usize) {
         self.write(&[(topic, 0, 1_000_000_000)]);
         let written = self.written.lock().expect("sound")[&(topic, 0)].len();
-        let last = (topic, 0, i64::try_from(written).unwrap() - 1);
+        let last = (topic, 0, i64::try_from(written).expect("small") - 1);
         assert_eq!(self.place(&events.message()), last, "something else came");
     }
 

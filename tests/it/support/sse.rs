@@ -150,7 +150,7 @@ impl Events {
             if self.at == self.chunk.len() {
                 self.next_chunk()?;
             }
-            if let Some(event) = self.from_chunk() {
+            if let Some(event) = self.next_in_chunk() {
                 return Ok(event);
             }
         }
@@ -191,7 +191,7 @@ impl Events {
     }
 
     /// The next event of the chunk; `None`: there is none in its rest.
-    fn from_chunk(&mut self) -> Option<Event> {
+    fn next_in_chunk(&mut self) -> Option<Event> {
         let rest = std::str::from_utf8(&self.chunk[self.at..]).expect("UTF-8");
         let (mut event, mut fields) = (Event::default(), 0);
         let mut taken = 0;
