@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::catalog::Selection;
-use crate::event::{Offset, TimestampMs, TopicName, TopicPartition};
+use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
 use crate::limits;
 use crate::metrics::{BySource, Metrics};
 use crate::position::gap::{Gap, GapReason};
@@ -236,6 +236,8 @@ impl Hub {
         let tp = slot.tp.clone();
         let before = state.tails.open(slot);
         let slot = state.tails.slot(&tp).expect("just opened").clone();
+        let is_another = before.as_ref().is_some_and(|before| before.at.log != slot.at.log);
+        let after = after.or_else(|| is_another.then_some(Loss::Recreated));
         let gap = after.and_then(|loss| lost(&slot, before.as_ref(), loss));
         if let Some(gap) = &gap {
             tracing::warn!(%tp, from = %gap.from, reason = gap.reason.as_str(), "records lost");
@@ -350,6 +352,12 @@ impl Hub {
     #[must_use]
     pub fn slot(&self, tp: &TopicPartition) -> Option<Slot> {
         self.lock().tails.slot(tp).cloned()
+    }
+
+    /// Whether this host has followed the partition in this log, and it is another one's now.
+    #[must_use]
+    pub fn was(&self, tp: &TopicPartition, log: LogTag) -> bool {
+        self.lock().tails.former(tp).is_some_and(|slot| slot.at.log == Some(log))
     }
 
     /// Records from memory, if all from `from` on are there. See `Tails::read`.

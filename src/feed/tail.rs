@@ -59,6 +59,8 @@ pub enum Remembered {
 #[derive(Debug, Default)]
 pub struct Tails {
     partitions: BTreeMap<TopicPartition, PartitionTail>,
+    /// Where partitions stood in the log before this one, or before their topic went.
+    former: BTreeMap<TopicPartition, Slot>,
     /// One entry per record in memory, oldest first.
     arrivals: VecDeque<TopicPartition>,
     bytes: usize,
@@ -93,10 +95,20 @@ impl Tails {
         here.map(|(_, p)| &p.slot)
     }
 
+    /// Where a partition stood in the log before this one, if this host has followed it.
+    #[must_use]
+    pub fn former(&self, tp: &TopicPartition) -> Option<&Slot> {
+        self.former.get(tp)
+    }
+
     /// Begins to follow a partition, or goes on elsewhere in it: a new generation then, and
-    /// nothing of the old one stays in memory. Where it stood before is returned.
+    /// nothing of the old one stays in memory. Where it stood before is returned, also if its
+    /// topic was gone meanwhile.
     pub fn open(&mut self, mut slot: Slot) -> Option<Slot> {
-        let before = self.close(&slot.tp);
+        let before = self.forget(&slot.tp).or_else(|| self.former.get(&slot.tp).cloned());
+        if let Some(before) = before.as_ref().filter(|before| before.at.log != slot.at.log) {
+            self.former.insert(slot.tp.clone(), before.clone());
+        }
         self.generations += 1;
         slot.generation = self.generations;
         let kept_from = slot.at.next;
@@ -105,8 +117,14 @@ impl Tails {
         before
     }
 
-    /// Forgets a partition.
-    pub fn close(&mut self, tp: &TopicPartition) -> Option<Slot> {
+    /// Stops following a partition: its topic is gone.
+    pub fn close(&mut self, tp: &TopicPartition) {
+        if let Some(slot) = self.forget(tp) {
+            self.former.insert(tp.clone(), slot);
+        }
+    }
+
+    fn forget(&mut self, tp: &TopicPartition) -> Option<Slot> {
         let tail = self.partitions.remove(tp)?;
         self.bytes -= tail.records.iter().map(|r| r.record.size_bytes()).sum::<usize>();
         self.arrivals.retain(|other| other != tp);

@@ -28,6 +28,7 @@ use crate::feed::FeedHandle;
 use crate::feed::ring::{Entry, Found};
 use crate::feed::vector::Cursor;
 use crate::limits;
+use crate::metrics::ByReason;
 
 type Catching = Pin<Box<dyn Future<Output = (Box<CatchUp>, Step)> + Send>>;
 
@@ -189,10 +190,13 @@ impl SessionBody {
             index += 1;
             match entry {
                 Entry::Passed => {}
-                Entry::Gap(gap) if self.gap_events => {
-                    self.out.push_back(frames::gap(framing, std::slice::from_ref(gap)));
+                Entry::Gap(gap) => {
+                    let reason = gap.reason.as_str();
+                    self.shared.metrics.gaps.get_or_create(&ByReason { reason }).inc();
+                    if self.gap_events {
+                        self.out.push_back(frames::gap(framing, std::slice::from_ref(gap)));
+                    }
                 }
-                Entry::Gap(_) => {}
                 Entry::Event { sse, line } => {
                     let frame = if framing == Framing::Sse { sse.plain() } else { line.clone() };
                     bytes += frame.len();

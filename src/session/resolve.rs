@@ -8,8 +8,9 @@
 //!  entry ── same log ──────────── in range? ─▶ offset   below the start? ─▶ earliest + gap
 //!    │                            above the end? ─▶ by time
 //!    ├──── other log ──────────── time? ─▶ by time      no time? ─▶ latest + gap
+//!    │                            + gap, if this host knows that the topic was made anew
 //!    └──── no log ─── no time ─── in range? ─▶ offset   else earliest or latest + gap
-//!             └────── time ────── record before has it, record at has another? ─▶ offset
+//!             └────── time ────── record before has it, both its neighbours others? ─▶ offset
 //!                                 else ─▶ by time
 //! ```
 
@@ -66,6 +67,8 @@ struct Ground {
     /// Of the topic as it was looked up for this start.
     log: Option<LogTag>,
     append_time: bool,
+    /// The log that this host follows although it is gone: the topic was made anew just now.
+    gone: Option<LogTag>,
     /// Where this host's tail stands, if it follows this log already.
     here: Option<Slot>,
     era: Era,
@@ -174,11 +177,12 @@ impl Resolver<'_> {
         };
         let here = slot.filter(|slot| slot.at.log == info.log).cloned();
         let (log, append_time) = (info.log, info.append_time);
+        let gone = slot.filter(|slot| slot.at.log != info.log).and_then(|slot| slot.at.log);
         let era = match &here {
             Some(slot) => Era::Generation(slot.generation),
             None => Era::Coming { instead_of: slot.map(|slot| slot.generation) },
         };
-        let ground = Ground { tp: tp.clone(), log, append_time, here, era };
+        let ground = Ground { tp: tp.clone(), log, append_time, gone, here, era };
         let resolved = match entry {
             Some(entry) => self.named(&ground, entry).await?,
             None => (Some(self.unnamed(&ground, newest, since).await?), None),
@@ -215,8 +219,10 @@ impl Resolver<'_> {
                 let gap = gap(&on.tp, next, None, GapReason::ForeignLog);
                 Ok((Some(self.latest(on).await?), Some(gap)))
             }
-            ResumeAt::Offset(_, Some(time)) if entry.log.is_some() => {
-                Ok((Some(self.by_time(on, position_time(on, time)).await?), None))
+            ResumeAt::Offset(next, Some(time)) if entry.log.is_some() => {
+                let known = entry.log.filter(|l| on.gone == Some(*l) || self.hub.was(&on.tp, *l));
+                let gap = known.map(|_| gap(&on.tp, next, None, GapReason::Recreated));
+                Ok((Some(self.by_time(on, position_time(on, time)).await?), gap))
             }
             ResumeAt::Offset(next, time) => self.no_log(on, next, time).await,
         }
@@ -254,9 +260,14 @@ impl Resolver<'_> {
         if let PositionTime::Record(was) = time
             && (marks.start..=marks.end).contains(&next)
         {
-            let before = self.time_before(on, next, marks).await?;
-            let following = self.time_from(on, next, marks).await?;
-            if before == Some(was) && following.is_some_and(|t| t != was) {
+            // Alone with its time on both sides, or it may be another of those that share it: a
+            // log that is shifted by one has that at this offset.
+            let before = self.times_before(on, next, marks, 2).await?;
+            if let [.., earlier, last] = before[..]
+                && last == was
+                && earlier != was
+                && self.time_from(on, next, marks).await?.is_some_and(|t| t != was)
+            {
                 return Ok((Some(on.place(next, time)), None));
             }
         }
@@ -341,34 +352,50 @@ impl Resolver<'_> {
         {
             return Ok(Some(time));
         }
-        let (mut until, mut width) = (next, 1);
+        Ok(self.times_before(on, next, marks, 1).await?.pop())
+    }
+
+    /// The times of the last records before `next`, ascending, over holes: at least `how_many` if
+    /// so many are near.
+    async fn times_before(
+        &self,
+        on: &Ground,
+        next: Offset,
+        marks: Watermarks,
+        how_many: usize,
+    ) -> Result<Vec<TimestampMs>, NoStart> {
+        let (mut until, mut width) = (next, 2);
+        let mut times = Vec::new();
         while until > marks.start && next.0 - until.0 < limits::LOOK_BACK_OFFSETS_MAX {
             let from = Offset((until.0 - width).max(marks.start.0));
-            if let Some(time) = self.last_time_in(on, from, until).await? {
-                return Ok(Some(time));
+            let mut earlier = self.times_in(on, from, until).await?;
+            earlier.append(&mut times);
+            times = earlier;
+            if times.len() >= how_many {
+                break;
             }
             (until, width) = (from, width * 16);
         }
-        Ok(None)
+        Ok(times)
     }
 
-    async fn last_time_in(
+    async fn times_in(
         &self,
         on: &Ground,
         from: Offset,
         until: Offset,
-    ) -> Result<Option<TimestampMs>, NoStart> {
-        let (mut next, mut last) = (from, None);
+    ) -> Result<Vec<TimestampMs>, NoStart> {
+        let (mut next, mut times) = (from, Vec::new());
         while next < until {
             let read = self.source().read(&on.tp, next, until, limits::CHUNK_BYTES_MAX);
             let fetched = read.await?;
-            last = fetched.records.last().map(|r| r.time).or(last);
+            times.extend(fetched.records.iter().map(|r| r.time));
             if fetched.next <= next {
                 break;
             }
             next = fetched.next;
         }
-        Ok(last)
+        Ok(times)
     }
 
     /// The time of the first record from `next` on, over holes, if there is one.

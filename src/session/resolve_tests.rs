@@ -133,6 +133,23 @@ async fn an_offset_of_another_log_goes_by_time_inclusively() {
 }
 
 #[tokio::test]
+async fn a_topic_that_this_host_knows_to_be_made_anew_is_also_a_gap() {
+    let mut bench = Bench::with_times(&[100, 200, 300]);
+    bench.source.create("a", THEIRS, 1);
+    bench.source.append(&a0(), Some((400, "{}".to_owned())));
+    for told in [false, true] {
+        if told {
+            bench.tell(&a0(), false);
+        }
+        let (next, gap) = bench.at(offset_and_time(2, 200), OURS).await;
+        assert_eq!((next, gap.as_ref().map(|g| g.from)), (0, Some(Offset(2))), "told: {told}");
+        assert_eq!(reason(gap), Some(GapReason::Recreated));
+        // A log that it never followed may be another cluster's.
+        assert_eq!(bench.at(offset_and_time(2, 200), Some("xxxxxx")).await, (0, None));
+    }
+}
+
+#[tokio::test]
 async fn a_made_up_time_is_used_less_the_slack() {
     let bench = Bench::with_times(&[100_000, 200_000, 300_000]);
     let made_up = PositionTime::MadeUp(TimestampMs(260_000));
@@ -154,18 +171,21 @@ async fn the_times_of_a_log_that_sets_them_are_used_less_the_slack() {
 }
 
 #[tokio::test]
-async fn an_offset_with_a_time_but_no_log_counts_only_between_two_times() {
-    let bench = Bench::with_times(&[100, 200, 300, 300]);
+async fn an_offset_with_a_time_but_no_log_counts_only_where_that_time_is_there_once() {
+    let bench = Bench::with_times(&[100, 200, 300, 300, 400]);
     assert_eq!(bench.at(offset_and_time(2, 200), None).await, (2, None), "it fits");
     assert_eq!(bench.at(offset_and_time(2, 100), None).await, (0, None), "shifted by one");
     assert_eq!(bench.at(offset_and_time(3, 300), None).await, (2, None), "a tie follows");
-    assert_eq!(bench.at(offset_and_time(4, 300), None).await, (2, None), "nothing follows");
+    assert_eq!(bench.at(offset_and_time(4, 300), None).await, (2, None), "a tie is before");
+    assert_eq!(bench.at(offset_and_time(5, 400), None).await, (4, None), "nothing follows");
+    assert_eq!(bench.at(offset_and_time(1, 100), None).await, (0, None), "nothing is before");
 }
 
 #[tokio::test]
 async fn the_record_before_is_found_over_holes() {
     let source = Arc::new(MemorySource::default());
     source.create("a", OURS, 1);
+    source.append(&a0(), Some((50, "{}".to_owned())));
     source.append(&a0(), Some((100, "{}".to_owned())));
     for _ in 0..300 {
         source.append(&a0(), None);

@@ -1,9 +1,11 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
+mod checker;
 mod delivery;
 mod golden;
 mod house_style;
 mod http_contract;
 mod kafka_source;
 mod load;
+mod positions;
 mod support;

@@ -126,6 +126,9 @@ impl Survey<'_> {
         for (topic, found) in described {
             match found {
                 None => self.gone(&topic),
+                // Fewer than before: it was made anew between two looks, and some are gone for
+                // good. The next look takes in what there is.
+                Some(found) if self.follows_more(&topic, found.partitions) => self.gone(&topic),
                 Some(found) => self.topic(&topic, found, lost).await?,
             }
         }
@@ -164,6 +167,10 @@ impl Survey<'_> {
         if known {
             self.turn(Turn::Close(topic.clone()));
         }
+    }
+
+    fn follows_more(&self, topic: &TopicName, partitions: i32) -> bool {
+        self.lock().keys().any(|tp| tp.topic == *topic && tp.partition.0 >= partitions)
     }
 
     async fn topic(

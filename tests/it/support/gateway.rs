@@ -23,8 +23,18 @@ impl Gateway {
     /// Over the embedded log in a folder of its own, with intake. `more`: further config text.
     #[must_use]
     pub fn embedded(streams: Streams<'_>, more: &str) -> Self {
+        Self::embedded_with(1, streams, more)
+    }
+
+    /// Over an embedded log whose topics have so many partitions.
+    #[must_use]
+    pub fn embedded_with(partitions: i32, streams: Streams<'_>, more: &str) -> Self {
         let more = format!("{more}\n[intake]\nenabled = true\n");
-        Self::start(|dir| format!("[embedded]\ndata_dir = {:?}\n", dir.join("log")), streams, &more)
+        let source = |dir: &Path| {
+            let log = dir.join("log");
+            format!("[embedded]\ndata_dir = {log:?}\npartitions = {partitions}\n")
+        };
+        Self::start(source, streams, &more)
     }
 
     /// Over a Kafka. `more`: further config text.

@@ -116,6 +116,24 @@ impl Response {
         assert_eq!(self.header("transfer-encoding"), Some("chunked"));
         Events { body: self.body, chunk: Vec::new(), at: 0, retry: None, greeted: false }
     }
+
+    /// The first lines of an NDJSON stream that say something.
+    #[must_use]
+    pub fn lines(mut self, how_many: usize) -> Vec<String> {
+        assert_eq!(self.status, 200, "no stream was opened");
+        let (mut text, mut chunk) = (Vec::new(), Vec::new());
+        loop {
+            read_chunk(&mut self.body, &mut chunk).expect("the stream goes on");
+            assert_eq!(chunk.last(), Some(&b'\n'), "no chunk ends inside a line");
+            text.extend_from_slice(&chunk);
+            assert_eq!(text[0], b'\n', "the first byte is a line break");
+            let all = std::str::from_utf8(&text).expect("UTF-8");
+            let lines: Vec<_> = all.lines().filter(|line| !line.is_empty()).collect();
+            if lines.len() >= how_many {
+                return lines.into_iter().take(how_many).map(str::to_owned).collect();
+            }
+        }
+    }
 }
 
 /// Reads events.
@@ -135,7 +153,7 @@ impl Events {
             if self.at == self.chunk.len() {
                 self.next_chunk()?;
             }
-            if let Some(event) = self.take_event() {
+            if let Some(event) = self.next_in_chunk() {
                 return Ok(event);
             }
         }
@@ -157,17 +175,17 @@ impl Events {
         self.body.get_ref().set_read_timeout(Some(patience)).expect("more than nothing");
     }
 
+    /// Waits for `:ok`: nothing that is acknowledged from here on is missed.
+    #[track_caller]
+    pub fn greet(&mut self) {
+        assert!(!self.greeted, "it was read already");
+        self.next_chunk().expect("the stream begins");
+    }
+
     fn next_chunk(&mut self) -> Result<(), End> {
-        let size = line(&mut self.body).map_err(End::Cut)?;
-        let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
-        self.chunk.resize(size + 2, 0);
-        self.body.read_exact(&mut self.chunk).map_err(End::Cut)?;
-        assert!(self.chunk.ends_with(b"\r\n"), "a chunk ends with CRLF");
-        self.chunk.truncate(size);
+        self.chunk.clear();
         self.at = 0;
-        if size == 0 {
-            return Err(End::Whole);
-        }
+        read_chunk(&mut self.body, &mut self.chunk)?;
         assert_eq!(self.chunk.last(), Some(&b'\n'), "no chunk ends inside a line");
         if !std::mem::replace(&mut self.greeted, true) {
             assert!(self.chunk.starts_with(b":ok\n\n"), "the first bytes are :ok");
@@ -176,7 +194,7 @@ impl Events {
     }
 
     /// The next event of the chunk; `None`: there is none in its rest.
-    fn take_event(&mut self) -> Option<Event> {
+    fn next_in_chunk(&mut self) -> Option<Event> {
         let rest = std::str::from_utf8(&self.chunk[self.at..]).expect("UTF-8");
         let (mut event, mut fields) = (Event::default(), 0);
         let mut taken = 0;
@@ -205,6 +223,17 @@ impl Events {
         self.at = self.chunk.len();
         None
     }
+}
+
+/// Reads one chunk.
+fn read_chunk(body: &mut BufReader<TcpStream>, chunk: &mut Vec<u8>) -> Result<(), End> {
+    let size = line(body).map_err(End::Cut)?;
+    let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
+    chunk.resize(size + 2, 0);
+    body.read_exact(chunk).map_err(End::Cut)?;
+    assert!(chunk.ends_with(b"\r\n"), "a chunk ends with CRLF");
+    chunk.truncate(size);
+    if size == 0 { Err(End::Whole) } else { Ok(()) }
 }
 
 /// A line without its end.
