@@ -1,5 +1,7 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
+mod browser;
+mod clients;
 mod delivery;
 mod golden;
 mod house_style;
