@@ -16,8 +16,9 @@ use crate::support::cutter::Cutter;
 use crate::support::gateway::Gateway;
 use crate::support::sse;
 
-/// Two partitions that speak, and two that never do. Each response is ended by the gateway after
-/// at most a second, between two events. (The first line belongs to the table of the source.)
+/// Two partitions that speak, and a topic that is not there yet. Each response is ended by the
+/// gateway after at most a second, between two events. (The first line belongs to the table of the
+/// source.)
 pub const CONFIG: &str = r#"
 partitions = 2
 [streams.recentchange]
