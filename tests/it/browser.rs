@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::clients::{CONFIG, HALF, STREAM, Served, until_all_is_seen};
+use crate::clients::{CONFIG, HALF, STREAM, Served, cuts, until_all_is_seen};
+use crate::support::checker::{self, Trace};
 use crate::support::client::{self, Client};
 use crate::support::cutter::Cutter;
 
@@ -12,8 +13,8 @@ use crate::support::cutter::Cutter;
 #[test]
 fn chromium_misses_nothing_also_when_it_has_seen_nothing_yet() {
     let mut served = Served::new(CONFIG);
-    let plan = |connection| [0, 30_000, 50_000].get(connection).copied();
-    let cutter = Cutter::after(HALF, served.gateway.public(), Box::new(plan));
+    let (calm, plan) = cuts([0, 30_000, 50_000]);
+    let cutter = Cutter::after(HALF, served.gateway.public(), plan);
     let mut command = client::script("eventsource_chromium.cjs");
     command.arg(format!("http://{}{STREAM}", cutter.address()));
     let mut client = Client::start(command);
@@ -22,8 +23,9 @@ fn chromium_misses_nothing_also_when_it_has_seen_nothing_yet() {
     let next = |(place, offsets): (_, Vec<i64>)| (place, offsets.last().map_or(0, |o| o + 1));
     let start: BTreeMap<_, _> = before.into_iter().map(next).collect();
     served.go_on();
-    let report = until_all_is_seen(&mut served, &cutter, client, |trace| trace.start = start);
-    println!("{report:?} in {} connections", cutter.connections());
+    let seen = until_all_is_seen(&mut served, &cutter, &calm, client);
+    let report = checker::check(&Trace { start, ..seen }, &served.finish());
+    println!("{report:?}, {} cuts", cutter.cuts());
     assert!(report.is_clean() && report.unacknowledged == 0, "{report:?}");
 }
 

@@ -1,6 +1,7 @@
 //! The clients that people have, unchanged: each reads through cuts inside events, and ends that the
 //! gateway makes, and misses nothing.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use crate::support::checker::{self, Ledger, Report, Trace};
 use crate::support::client::{self, Client};
-use crate::support::cutter::Cutter;
+use crate::support::cutter::{self, Cutter};
 use crate::support::gateway::Gateway;
 use crate::support::sse;
 
@@ -102,7 +103,9 @@ impl Drop for Served {
 /// Writes some events, one by one in both partitions.
 fn write(to: SocketAddr, from: usize, how_many: usize, ledger: &Mutex<Ledger>) {
     let event = |n: usize| {
-        let filler = "x".repeat(300 + n * 37 % 400);
+        // One of them is big.
+        let size = if n == 30 { 150_000 } else { 300 + n * 37 % 400 };
+        let filler = "x".repeat(size);
         format!(
             r#"{{"meta":{{"stream":"mediawiki.recentchange","key":"k{n}"}},"title":"Page {n}","text":"{filler}half{filler}"}}"#
         )
@@ -118,49 +121,64 @@ fn write(to: SocketAddr, from: usize, how_many: usize, ledger: &Mutex<Ledger>) {
     }
 }
 
-/// Reads from the first event on, through three cuts right behind `mark`, of which two are met in
-/// the past and one live, and then through an end that the gateway makes.
-fn reads_on(script: &str, mark: &'static [u8]) -> Report {
+/// Where connections are cut: the first three after so many bytes, then every other one soon, until
+/// it is to be calm. The gateway ends those between.
+pub fn cuts(first: [usize; 3]) -> (Arc<AtomicBool>, Box<cutter::Plan>) {
+    let calm = Arc::new(AtomicBool::new(false));
+    let is_calm = Arc::clone(&calm);
+    let plan = move |n: usize| match first.get(n) {
+        Some(bytes) => Some(*bytes),
+        None if n % 2 == 0 && !is_calm.load(Ordering::Acquire) => Some(30_000),
+        None => None,
+    };
+    (calm, Box::new(plan))
+}
+
+/// Reads from the first event on, through cuts right behind `mark`, in the past and live, and ends
+/// that the gateway makes. What was seen, and how many cuts there were.
+fn reads_on(script: &str, mark: &'static [u8]) -> (Report, usize) {
     let mut served = Served::new(CONFIG);
-    let plan = |connection| [50_000, 20_000, 150_000].get(connection).copied();
-    let cutter = Cutter::after(mark, served.gateway.public(), Box::new(plan));
+    // The second cut is inside the big event, which the third connection then gets whole: requests-sse
+    // and sseclient lose an event that is cut in half twice in a row.
+    let (calm, plan) = cuts([20_000, 50_000, 350_000]);
+    let cutter = Cutter::after(mark, served.gateway.public(), plan);
     let mut command = client::script(script);
     command.arg(format!("http://{}{STREAM}?since=0", cutter.address()));
     let mut client = Client::start(command);
     client.wait_for("the first event", |trace| !trace.seen.is_empty());
     served.go_on();
-    let report = until_all_is_seen(&mut served, &cutter, client, |_| {});
-    println!("{script}: {report:?} in {} connections", cutter.connections());
-    report
+    let trace = until_all_is_seen(&mut served, &cutter, &calm, client);
+    let report = checker::check(&trace, &served.finish());
+    println!("{script}: {report:?}, {} cuts", cutter.cuts());
+    (report, cutter.cuts())
 }
 
-/// Waits for the cuts and for the events, and then for all that was written.
+/// Waits for events, cuts and ends, and then for all that was written.
 pub fn until_all_is_seen(
     served: &mut Served,
     cutter: &Cutter,
+    calm: &AtomicBool,
     mut client: Client,
-    start: impl FnOnce(&mut Trace),
-) -> Report {
-    client.wait_for("200 events, three cuts and an end", |trace| {
-        trace.seen.values().map(Vec::len).sum::<usize>() >= 200
-            && cutter.cuts() >= 3
-            && cutter.connections() >= 5
+) -> Trace {
+    client.wait_for("200 events, cuts and ends", |trace| {
+        let seen: usize = trace.seen.values().map(Vec::len).sum();
+        seen >= 200 && cutter.cuts() >= 4 && cutter.connections() >= 6
     });
-    let ledger = served.finish();
-    let goal = checker::goal(&ledger);
+    calm.store(true, Ordering::Release);
+    let connections = cutter.connections();
+    client.wait_for("a connection that is not cut", |_| cutter.connections() > connections);
+    let goal = checker::goal(&served.finish());
     client.wait_for("all that was written", |trace| {
         goal.iter().all(|(place, last)| {
             trace.seen.get(place).and_then(|seen| seen.last()).is_some_and(|seen| seen >= last)
         })
     });
-    let mut trace = client.end();
-    start(&mut trace);
-    checker::check(&trace, &ledger)
+    client.end()
 }
 
 #[track_caller]
 fn misses_nothing(script: &str) {
-    let report = reads_on(script, HALF);
+    let (report, _) = reads_on(script, HALF);
     assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
 }
 
@@ -216,7 +234,7 @@ fn wikimedia_streams_misses_nothing() {
 
 #[test]
 fn eventsource_2_misses_nothing_where_whole_events_reach_it() {
-    let report = reads_on("eventsource2.cjs", WHOLE);
+    let (report, _) = reads_on("eventsource2.cjs", WHOLE);
     assert!(report.is_clean() && report.unacknowledged == 0, "{report:?}");
 }
 
@@ -224,8 +242,8 @@ fn eventsource_2_misses_nothing_where_whole_events_reach_it() {
 /// it is told here shows that these tests can tell.)
 #[test]
 fn eventsource_2_loses_exactly_the_events_that_are_cut_in_half() {
-    let report = reads_on("eventsource2.cjs", HALF);
-    assert_eq!(report.lost, 3, "{report:?}");
+    let (report, cuts) = reads_on("eventsource2.cjs", HALF);
+    assert_eq!(report.lost, cuts, "{report:?}");
     assert_eq!((report.repeated, report.disordered), (0, 0), "{report:?}");
 }
 
@@ -246,21 +264,20 @@ fn the_public_check_passes() {
 
 #[test]
 fn curl_reads_json_lines_where_it_asks_for_them() {
-    let served = Served::new(CONFIG);
+    let served = Served::new(&CONFIG.replace("lifetime_s = 1", ""));
     let url = format!("http://{}{STREAM}?since=0", served.gateway.public());
     let mut curl = Command::new("curl");
-    curl.args(["-sN", "--max-time", "30", "-H", "Accept: application/json", &url]);
-    let out = curl.stdin(Stdio::null()).output().expect("curl");
-    // The gateway ends the response after its time, and curl finds it whole.
-    assert!(out.status.success(), "{:?}", out.status);
-    let text = String::from_utf8(out.stdout).expect("UTF-8");
-    let lines = text.lines().filter(|line| !line.is_empty());
+    curl.args(["-sN", "--max-time", "60", "-H", "Accept: application/json", &url]);
+    let mut curl = curl.stdout(Stdio::piped()).spawn().expect("curl");
+    let lines = BufReader::new(curl.stdout.take().expect("a pipe")).lines();
+    let lines = lines.map_while(Result::ok).filter(|line| !line.is_empty());
     let mut trace = Trace::default();
-    for line in lines {
-        let event: serde_json::Value = serde_json::from_str(line).expect("an object a line");
+    for line in lines.take(100) {
+        let event: serde_json::Value = serde_json::from_str(&line).expect("an object a line");
         let meta: Written = serde_json::from_value(event["meta"].clone()).expect("a place");
         trace.seen.entry((meta.topic, meta.partition)).or_default().push(meta.offset);
     }
+    curl.kill().and_then(|()| curl.wait()).expect("it is ours");
     let report = checker::check(&trace, &served.ledger.lock().expect("sound"));
     assert!(report.is_clean() && report.deliveries == 100, "{report:?}");
 }
