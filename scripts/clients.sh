@@ -8,11 +8,14 @@ lists=tests/clients
 into=.cache/clients
 fail() { echo "scripts/clients.sh: $*" >&2; exit 1; }
 
-for tool in python3 npm sha256sum; do
+for tool in python3 npm cargo sha256sum; do
     command -v $tool >/dev/null || fail "install $tool first"
 done
 
-wanted=$({ cat $lists/requirements*.txt $lists/package.json scripts/clients.sh; python3 --version; } | sha256sum)
+crate=$lists/eventsource_client_rs
+
+wanted=$({ cat $lists/requirements*.txt $lists/package.json $crate/Cargo.lock $crate/src/main.rs
+           cat scripts/clients.sh; python3 --version; } | sha256sum)
 if [ "$(cat $into/stamp 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
@@ -29,4 +32,8 @@ pip --target $into/sseclient -r $lists/requirements-sseclient.txt \
 cp $lists/package.json $into/
 npm --prefix $into install --no-package-lock --ignore-scripts --no-audit --no-fund >>$log 2>&1 \
     || fail "the npm clients cannot be had, see $log"
+cargo build --quiet --locked --manifest-path $crate/Cargo.toml --target-dir $into/target \
+    >>$log 2>&1 || fail "the crates.io client cannot be built, see $log"
+mv $into/target/debug/eventsource-client-reader $into/
+rm -r $into/target
 echo "$wanted" >$into/stamp

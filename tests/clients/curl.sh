@@ -3,6 +3,7 @@
 set -uo pipefail
 
 url=$1
+place='.*"meta":\{[^}]*"topic":"([^"]+)","partition":([0-9]+),"offset":([0-9]+).*'
 exec 3<&0
 # Ends this shell and its curl when stdin closes.
 { cat <&3 >/dev/null; kill -- -$$; } &
@@ -14,7 +15,7 @@ while :; do
             id:*) next=${line#id: } ;;
             data:*)
                 # A line that the cut has shortened has no end, and `read` does not give it out.
-                sed -E 's/.*"meta":\{[^}]*"topic":"([^"]+)","partition":([0-9]+),"offset":([0-9]+).*/\1 \2 \3/' <<<"$line"
+                sed -E "s/$place/\\1 \\2 \\3/" <<<"$line"
                 id=$next
                 ;;
         esac

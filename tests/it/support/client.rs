@@ -35,6 +35,9 @@ pub struct Client {
 pub fn script(name: &str) -> Command {
     let (root, installed) = (Path::new(env!("CARGO_MANIFEST_DIR")), installed());
     let path = root.join("tests/clients").join(name);
+    if name == "eventsource_client_rs" {
+        return Command::new(installed.join("eventsource-client-reader"));
+    }
     let mut command = match path.extension().and_then(|e| e.to_str()) {
         Some("py") => Command::new(installed.join("venv/bin/python")),
         Some("cjs") => Command::new("node"),
