@@ -1,6 +1,8 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
 mod checker;
+mod browser;
+mod clients;
 mod delivery;
 mod golden;
 mod house_style;

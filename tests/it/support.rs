@@ -2,6 +2,7 @@
 //! counts.
 
 pub mod checker;
+pub mod client;
 pub mod cutter;
 pub mod gateway;
 pub mod kafka;

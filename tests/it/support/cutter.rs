@@ -1,5 +1,5 @@
 //! A TCP proxy that cuts connections where it is told to: after so many bytes of the response,
-//! wherever in an event that is.
+//! wherever in an event that is, or behind a mark.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -22,6 +22,12 @@ impl Cutter {
     /// `None`: never.
     #[must_use]
     pub fn new(to: SocketAddr, plan: Box<Plan>) -> Self {
+        Self::after(b"", to, plan)
+    }
+
+    /// As `new`, but the cut is right behind the next `mark` that comes in one piece.
+    #[must_use]
+    pub fn after(mark: &'static [u8], to: SocketAddr, plan: Box<Plan>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let cutter = Self {
             address: listener.local_addr().expect("bound"),
@@ -40,7 +46,7 @@ impl Cutter {
                 let after = plan(connections.fetch_add(1, Ordering::AcqRel));
                 let cuts = Arc::clone(&cuts);
                 std::thread::spawn(move || {
-                    if carry(&client, to, after) {
+                    if carry(&client, to, after, mark) {
                         cuts.fetch_add(1, Ordering::AcqRel);
                     }
                 });
@@ -76,7 +82,7 @@ impl Drop for Cutter {
 }
 
 /// Carries one connection. True: it was cut by us.
-fn carry(client: &TcpStream, to: SocketAddr, after: Option<usize>) -> bool {
+fn carry(client: &TcpStream, to: SocketAddr, after: Option<usize>, mark: &[u8]) -> bool {
     let Ok(server) = TcpStream::connect(to) else { return false };
     let (up_from, up_to) = (client.try_clone(), server.try_clone());
     let (Ok(mut up_from), Ok(mut up_to)) = (up_from, up_to) else { return false };
@@ -84,7 +90,8 @@ fn carry(client: &TcpStream, to: SocketAddr, after: Option<usize>) -> bool {
         let _ = std::io::copy(&mut up_from, &mut up_to);
         let _ = up_to.shutdown(Shutdown::Write);
     });
-    let was_cut = carry_down(&server, client, after.unwrap_or(usize::MAX)).unwrap_or(false);
+    let after = after.unwrap_or(usize::MAX);
+    let was_cut = carry_down(&server, client, after, mark).unwrap_or(false);
     for socket in [client, &server] {
         let _ = socket.shutdown(Shutdown::Both);
     }
@@ -95,6 +102,7 @@ fn carry_down(
     mut server: &TcpStream,
     mut client: &TcpStream,
     mut left: usize,
+    mark: &[u8],
 ) -> std::io::Result<bool> {
     let mut bytes = vec![0; 32 * 1024];
     loop {
@@ -102,10 +110,16 @@ fn carry_down(
         if n == 0 {
             return Ok(false);
         }
-        client.write_all(&bytes[..n.min(left)])?;
-        if n >= left {
+        let cut = (n >= left).then(|| end_of(mark, &bytes[..n], left)).flatten();
+        client.write_all(&bytes[..cut.unwrap_or(n)])?;
+        if cut.is_some() {
             return Ok(true);
         }
-        left -= n;
+        left = left.saturating_sub(n);
     }
+}
+
+/// The first place from `from` on that is right behind a mark.
+fn end_of(mark: &[u8], bytes: &[u8], from: usize) -> Option<usize> {
+    (from.max(mark.len())..=bytes.len()).find(|end| bytes[..*end].ends_with(mark))
 }

@@ -1,0 +1,290 @@
+//! The clients that people have, unchanged: each reads through cuts inside events, and through ends
+//! that the gateway makes, and misses nothing.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::support::checker::{self, Ledger, Report, Trace};
+use crate::support::client::{self, Client};
+use crate::support::cutter::{self, Cutter};
+use crate::support::gateway::Gateway;
+use crate::support::sse;
+
+/// Two partitions that speak, and a topic that is not there yet. Each response is ended by the
+/// gateway after at most a second, between two events. (The first line belongs to the table of the
+/// source.)
+pub const CONFIG: &str = r#"
+partitions = 2
+[streams.recentchange]
+topics = ["eqiad.mediawiki.recentchange", "codfw.mediawiki.recentchange"]
+aliases = ["mediawiki.recentchange"]
+[session]
+retry_ms = 100
+lifetime_s = 1
+"#;
+pub const STREAM: &str = "/v2/stream/recentchange";
+/// Stands in the middle of each event's data.
+pub const HALF: &[u8] = b"half";
+/// Ends each event.
+const WHOLE: &[u8] = b"}\n\n";
+
+/// A gateway, and somebody who writes through its intake.
+pub struct Served {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// What was acknowledged.
+    pub ledger: Arc<Mutex<Ledger>>,
+    stop: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    results: Vec<Written>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    topic: String,
+    partition: i32,
+    offset: i64,
+}
+
+impl Served {
+    /// A gateway whose stream has some events.
+    pub fn new(config: &str) -> Self {
+        let gateway = Gateway::embedded(&[], config);
+        let (ledger, stop) = (Arc::default(), Arc::default());
+        for n in 0..10 {
+            write(gateway.public(), n * 10, 10, &ledger);
+        }
+        Self { gateway, ledger, stop, writer: None }
+    }
+
+    /// Writes on, some 250 events a second.
+    pub fn go_on(&mut self) {
+        let (to, ledger) = (self.gateway.public(), Arc::clone(&self.ledger));
+        let stop = Arc::clone(&self.stop);
+        self.writer = Some(std::thread::spawn(move || {
+            let mut n = 100;
+            while !stop.load(Ordering::Acquire) {
+                write(to, n, 5, &ledger);
+                n += 5;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }));
+    }
+
+    /// Ends the writing; all that was written.
+    pub fn finish(&mut self) -> Ledger {
+        self.stop.store(true, Ordering::Release);
+        if let Some(writer) = self.writer.take() {
+            writer.join().expect("the writer does not panic");
+        }
+        self.ledger.lock().expect("sound").clone()
+    }
+}
+
+impl Drop for Served {
+    /// The writer first, or it writes to a gateway that is gone.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.writer.take().map(JoinHandle::join);
+    }
+}
+
+/// Writes some events, one by one in both partitions.
+fn write(to: SocketAddr, from: usize, how_many: usize, ledger: &Mutex<Ledger>) {
+    let event = |n: usize| {
+        // One of them is big.
+        let size = if n == 30 { 150_000 } else { 300 + n * 37 % 400 };
+        let filler = "x".repeat(size);
+        format!(
+            r#"{{"meta":{{"stream":"mediawiki.recentchange","key":"k{n}"}},"title":"Page {n}",{}}}"#,
+            format_args!(r#""text":"{filler}half{filler}""#),
+        )
+    };
+    let events: Vec<_> = (from..from + how_many).map(event).collect();
+    let body = format!("[{}]", events.join(","));
+    let (status, answer) = sse::post(to, "/v1/events", body.as_bytes()).expect("an answer");
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
+    let Answer { results } = serde_json::from_slice(&answer).expect("results");
+    let mut ledger = ledger.lock().expect("sound");
+    for Written { topic, partition, offset } in results {
+        ledger.entry((topic, partition)).or_default().push(offset);
+    }
+}
+
+/// Where connections are cut: the first three after so many bytes, then every other one soon, until
+/// it is to be calm. The gateway ends those between.
+pub fn cuts(first: [usize; 3]) -> (Arc<AtomicBool>, Box<cutter::Plan>) {
+    let calm = Arc::new(AtomicBool::new(false));
+    let is_calm = Arc::clone(&calm);
+    let plan = move |n: usize| match first.get(n) {
+        Some(bytes) => Some(*bytes),
+        None if n.is_multiple_of(2) && !is_calm.load(Ordering::Acquire) => Some(30_000),
+        None => None,
+    };
+    (calm, Box::new(plan))
+}
+
+/// Reads from the first event on, through cuts right behind `mark`, in the past and live, and ends
+/// that the gateway makes. What was seen, and how many cuts there were.
+fn reads_on(script: &str, mark: &'static [u8]) -> (Report, usize) {
+    let mut served = Served::new(CONFIG);
+    // The second cut is inside the big event, which the third connection then gets whole:
+    // requests-sse and sseclient lose an event that is cut in half twice in a row.
+    let (calm, plan) = cuts([20_000, 50_000, 350_000]);
+    let cutter = Cutter::after(mark, served.gateway.public(), plan);
+    let mut command = client::script(script);
+    command.arg(format!("http://{}{STREAM}?since=0", cutter.address()));
+    let mut client = Client::start(command);
+    client.wait_for("the first event", |trace| !trace.seen.is_empty());
+    served.go_on();
+    let trace = until_all_is_seen(&mut served, &cutter, &calm, client);
+    let report = checker::check(&trace, &served.finish());
+    println!("{script}: {report:?}, {} cuts", cutter.cuts());
+    (report, cutter.cuts())
+}
+
+/// Waits for events, cuts and ends, and then for all that was written.
+pub fn until_all_is_seen(
+    served: &mut Served,
+    cutter: &Cutter,
+    calm: &AtomicBool,
+    mut client: Client,
+) -> Trace {
+    client.wait_for("200 events, cuts and ends", |trace| {
+        let seen: usize = trace.seen.values().map(Vec::len).sum();
+        seen >= 200 && cutter.cuts() >= 4 && cutter.connections() >= 6
+    });
+    calm.store(true, Ordering::Release);
+    let connections = cutter.connections();
+    client.wait_for("a connection that is not cut", |_| cutter.connections() > connections);
+    let goal = checker::goal(&served.finish());
+    client.wait_for("all that was written", |trace| {
+        goal.iter().all(|(place, last)| {
+            trace.seen.get(place).and_then(|seen| seen.last()).is_some_and(|seen| seen >= last)
+        })
+    });
+    client.end()
+}
+
+#[track_caller]
+fn misses_nothing(script: &str) {
+    let (report, _) = reads_on(script, HALF);
+    assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
+}
+
+#[test]
+fn curl_misses_nothing() {
+    misses_nothing("curl.sh");
+}
+
+#[test]
+fn requests_sse_misses_nothing() {
+    misses_nothing("requests_client.py");
+}
+
+#[test]
+fn sseclient_misses_nothing() {
+    misses_nothing("sseclient_client.py");
+}
+
+#[test]
+fn sseclient_py_misses_nothing() {
+    misses_nothing("sseclient_py_client.py");
+}
+
+#[test]
+fn httpx_sse_misses_nothing() {
+    misses_nothing("httpx_client.py");
+}
+
+#[test]
+fn aiohttp_sse_client_misses_nothing() {
+    misses_nothing("aiohttp_client.py");
+}
+
+#[test]
+fn pywikibot_misses_nothing() {
+    misses_nothing("pywikibot_client.py");
+}
+
+#[test]
+fn eventsource_4_misses_nothing() {
+    misses_nothing("eventsource4.cjs");
+}
+
+#[test]
+fn eventsource_client_misses_nothing() {
+    misses_nothing("eventsource_client.cjs");
+}
+
+/// The one of crates.io; a package of its own, since it needs an older hyper than ours.
+#[test]
+fn the_rust_eventsource_client_misses_nothing() {
+    misses_nothing("eventsource_client_rs");
+}
+
+#[test]
+fn wikimedia_streams_misses_nothing() {
+    misses_nothing("wikimedia_streams.cjs");
+}
+
+#[test]
+fn eventsource_2_misses_nothing_where_whole_events_reach_it() {
+    let (report, _) = reads_on("eventsource2.cjs", WHOLE);
+    assert!(report.is_clean() && report.unacknowledged == 0, "{report:?}");
+}
+
+/// A fault of its own: it takes an id for seen when the id's line is there, before the event is.
+/// (That it is told here shows that these tests can tell.)
+#[test]
+fn eventsource_2_loses_exactly_the_events_that_are_cut_in_half() {
+    let (report, cuts) = reads_on("eventsource2.cjs", HALF);
+    assert_eq!(report.lost, cuts, "{report:?}");
+    assert_eq!((report.repeated, report.disordered), (0, 0), "{report:?}");
+}
+
+#[test]
+fn eventsource_2_misses_nothing_when_its_user_keeps_the_id() {
+    misses_nothing("eventsource2_exact.cjs");
+}
+
+/// The check that a fleet of monitors makes of the public service.
+#[test]
+fn the_public_check_passes() {
+    let served = Served::new(CONFIG);
+    let url = format!("http://{}{STREAM}?since=0", served.gateway.public());
+    let check = r#"curl -s --max-time 10 "$0" | head -n 5 | grep -qE '^data:'"#;
+    let status = Command::new("sh").args(["-c", check, &url]).status().expect("a shell");
+    assert!(status.success());
+}
+
+#[test]
+fn curl_reads_json_lines_where_it_asks_for_them() {
+    let served = Served::new(&CONFIG.replace("lifetime_s = 1", ""));
+    let url = format!("http://{}{STREAM}?since=0", served.gateway.public());
+    let mut curl = Command::new("curl");
+    curl.args(["-sN", "--max-time", "60", "-H", "Accept: application/json", &url]);
+    let mut curl = curl.stdout(Stdio::piped()).spawn().expect("curl");
+    let lines = BufReader::new(curl.stdout.take().expect("a pipe")).lines();
+    let lines = lines.map_while(Result::ok).filter(|line| !line.is_empty());
+    let mut trace = Trace::default();
+    for line in lines.take(100) {
+        let event: serde_json::Value = serde_json::from_str(&line).expect("an object a line");
+        let meta: Written = serde_json::from_value(event["meta"].clone()).expect("a place");
+        trace.seen.entry((meta.topic, meta.partition)).or_default().push(meta.offset);
+    }
+    curl.kill().and_then(|()| curl.wait()).expect("it is ours");
+    let report = checker::check(&trace, &served.ledger.lock().expect("sound"));
+    assert!(report.is_clean() && report.deliveries == 100, "{report:?}");
+}
