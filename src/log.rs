@@ -121,18 +121,13 @@ impl Log {
         Self::open_on(disk, Some(lock), settings)
     }
 
-    /// Opens the log on any file system.
+    /// Opens the log on any file system, and starts its writer.
     fn open_on(
         disk: Arc<dyn Disk>,
         lock: Option<std::fs::File>,
         settings: Settings,
     ) -> Result<Arc<Self>, OpenError> {
-        let index = Arc::new(Mutex::new(open::index(&*disk)?));
-        let (tell, changed) = watch::channel(0);
-        let mut writer = Writer::new(Arc::clone(&disk), Arc::clone(&index), settings, tell);
-        if index.lock().expect("no holder panics").segments.is_empty() {
-            writer.roll().map_err(OpenError::Io)?;
-        }
+        let (mut log, writer) = Self::with_writer(disk, settings)?;
         let (asks, asked) = mpsc::channel(WAITING_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(OpenError::Io)?;
@@ -140,14 +135,22 @@ impl Log {
             .name("tidegate-log".into())
             .spawn(move || runtime.block_on(writer.run(asked)))
             .map_err(OpenError::Io)?;
-        Ok(Arc::new(Self {
-            disk,
-            index,
-            asks: Mutex::new(Some(asks)),
-            changed,
-            writer: Mutex::new(Some(thread)),
-            _lock: lock,
-        }))
+        log.asks = Mutex::new(Some(asks));
+        log.writer = Mutex::new(Some(thread));
+        log._lock = lock;
+        Ok(Arc::new(log))
+    }
+
+    /// The log, and its writer, which nobody runs yet.
+    fn with_writer(disk: Arc<dyn Disk>, settings: Settings) -> Result<(Self, Writer), OpenError> {
+        let index = Arc::new(Mutex::new(open::index(&*disk)?));
+        let (tell, changed) = watch::channel(0);
+        let mut writer = Writer::new(Arc::clone(&disk), Arc::clone(&index), settings, tell);
+        if index.lock().expect("no holder panics").segments.is_empty() {
+            writer.roll().map_err(OpenError::Io)?;
+        }
+        let (asks, thread) = (Mutex::new(None), Mutex::new(None));
+        Ok((Self { disk, index, asks, changed, writer: thread, _lock: None }, writer))
     }
 
     /// Writes a record; when this returns it is durable. Concurrent calls are written in the order

@@ -60,14 +60,19 @@ pub enum Ask {
     Retain(oneshot::Sender<()>),
 }
 
-/// One append that waits for its group.
+/// One append that waits for its group: the fields of `Ask::Append`.
 #[derive(Debug)]
-struct Waiting {
-    topic: TopicName,
-    key: Option<Bytes>,
-    value: Bytes,
-    time: TimestampMs,
-    done: oneshot::Sender<Appended>,
+pub struct Waiting {
+    /// Where to.
+    pub topic: TopicName,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Bytes,
+    /// Its time.
+    pub time: TimestampMs,
+    /// Told when it is durable.
+    pub done: oneshot::Sender<Appended>,
 }
 
 /// A record that has its place, and who waits for it.
@@ -146,7 +151,8 @@ impl Writer {
         (group, None)
     }
 
-    fn other(&mut self, ask: Ask) {
+    /// Does what is no append.
+    pub fn other(&mut self, ask: Ask) {
         match ask {
             Ask::Append { .. } => unreachable!("appends are gathered"),
             Ask::Create(topic, partitions, done) => {
@@ -178,7 +184,7 @@ impl Writer {
     }
 
     /// Writes a group and tells each of its members what came of it.
-    fn commit(&mut self, group: Vec<Waiting>, now: TimestampMs) {
+    pub fn commit(&mut self, group: Vec<Waiting>, now: TimestampMs) {
         if let Err(error) = self.ready(&group) {
             for waiting in group {
                 let _ = waiting.done.send(Err(unavailable(&error)));
@@ -306,7 +312,7 @@ impl Writer {
     }
 
     /// Deletes whole sealed segments that are too old, or more than there may be.
-    fn retain(&mut self, now: TimestampMs) {
+    pub fn retain(&mut self, now: TimestampMs) {
         while let Some(number) = self.too_many(now) {
             if let Err(error) = self.delete(number) {
                 tracing::warn!(%error, segment = number, "an old segment cannot be deleted");
