@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Disk, Folder, read_whole, replace};
+use super::disk::{Disk, Folder, read_exact, read_whole, replace};
 use super::index::Index;
 use super::segment::{self, PartitionId, Segment, number_of};
 use super::topics::{self, Topics};
@@ -65,6 +65,8 @@ pub(super) fn folder(dir: &Path) -> Result<(Arc<dyn Disk>, File), OpenError> {
 
 /// Reads what there is; an empty folder becomes a log.
 pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
+    // Which files there are is believed from now on, also where a process ended before its sync.
+    disk.sync()?;
     let names = disk.list()?;
     if names.iter().any(|n| n == MARK) {
         format(disk)?;
@@ -155,7 +157,10 @@ fn recovered(
         tracing::warn!(segment = number, at = scan.len, fault, "a torn write is cut off");
         file.set_len(scan.len)?;
     }
-    // What is shown from now on must be durable, also what was written and not synced before.
+    // What is shown from now on must be durable. The last group may be here only because the
+    // system has it in memory: after a sync that failed, another one alone does not write it.
+    let group = usize::try_from(scan.len - scan.synced).unwrap_or(usize::MAX);
+    file.write_at(&read_exact(&*file, scan.synced, group)?, scan.synced)?;
     file.sync()?;
     let (summaries, entries) = (segment::summarise(&scan.entries), Some(scan.entries));
     Ok(Segment { number, file, len: scan.len, appended: scan.appended, summaries, entries })

@@ -85,6 +85,8 @@ pub struct Scan {
     pub entries: Entries,
     /// Where they end.
     pub len: u64,
+    /// How far the file is durable for certain: where the last group begins, 0 without one.
+    pub synced: u64,
     /// The time of the last append.
     pub appended: i64,
     /// What is wrong behind `len`, if anything is.
@@ -148,6 +150,7 @@ pub fn scan(file: &dyn DiskFile, mut keep: impl FnMut(&Meta) -> bool) -> io::Res
                     max_time: meta.max_time,
                 };
                 scan.entries.entry((meta.topic, meta.partition)).or_default().push(entry);
+                scan.synced = meta.synced_to.min(scan.len);
                 scan.len += len;
                 scan.appended = meta.append_time;
             }

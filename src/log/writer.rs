@@ -274,9 +274,13 @@ impl Writer {
             entries.push((id, Entry { base, count, position, max_time }));
         }
         if let Err(error) = file.write_at(&bytes, start) {
-            // What may stand there is not part of the log; the next group overwrites it.
-            self.broken |= file.set_len(start).is_err();
-            return Err(unavailable(&error));
+            // Only when it is off the disk for certain can its producers be told so.
+            let Err(and) = file.set_len(start).and_then(|()| file.sync()) else {
+                return Err(unavailable(&error));
+            };
+            self.broken = true;
+            let says = format!("{error}, and what was written of it cannot be cut off: {and}");
+            return Err(SinkError::Unknown("embedded".to_owned(), says));
         }
         if let Err(error) = file.sync() {
             self.broken = true;

@@ -66,6 +66,8 @@ struct Model {
     tags: BTreeSet<LogTag>,
     serial: u32,
     is_full: bool,
+    /// The power went while retention deleted: it may have been done or not.
+    was_retaining: bool,
 }
 
 fn name(n: u8) -> TopicName {
@@ -82,7 +84,8 @@ impl Model {
         };
         let rig = Rig::open(&FaultyDisk::new(seed), settings.clone()).unwrap();
         let (topics, may_come, tags) = Default::default();
-        Self { rig, settings, topics, may_come, tags, serial: 0, is_full: false }
+        let (serial, is_full, was_retaining) = Default::default();
+        Self { rig, settings, topics, may_come, tags, serial, is_full, was_retaining }
     }
 
     fn run(&mut self, op: &Op) {
@@ -134,6 +137,9 @@ impl Model {
                     topic.may_be_gone = false;
                 }
                 Err(SinkError::Unavailable(..)) => {
+                    if !self.topics.contains_key(&topic) {
+                        self.may_come.insert(topic);
+                    }
                     assert!(!is_calm, "a healthy disk with room takes everything: {outcome:?}");
                 }
                 Err(SinkError::Unknown(..)) => {
@@ -195,7 +201,8 @@ impl Model {
         self.rig.now += ms;
         let is_small = self.rig.disk.used() <= SIZE;
         self.rig.retain();
-        if self.rig.log.disk.list().is_err() {
+        self.was_retaining = self.rig.log.disk.list().is_err();
+        if self.was_retaining {
             return;
         }
         let now = self.rig.now;
@@ -253,11 +260,13 @@ impl Model {
     }
 
     fn records_after_restart(&mut self) {
+        let was_retaining = std::mem::take(&mut self.was_retaining);
         self.each(|tp, part, log| {
             let marks = log.watermarks(tp).unwrap();
             assert!(marks.end.0 >= part.end, "{tp} ended at {} and now at {}", part.end, marks.end);
             // Retention may have been undone by the crash, never anything else.
-            assert!(marks.start.0 <= part.start, "{tp} began at {}: {}", part.start, marks.start);
+            let is_kept = marks.start.0 <= part.start || was_retaining;
+            assert!(is_kept, "{tp} began at {} and now at {}", part.start, marks.start);
             let mut from = Offset(part.end.max(marks.start.0));
             while from < marks.end {
                 let fetched = log.read(tp, from, marks.end, 1000).unwrap();
