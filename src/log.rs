@@ -145,10 +145,7 @@ impl Log {
     fn with_writer(disk: Arc<dyn Disk>, settings: Settings) -> Result<(Self, Writer), OpenError> {
         let index = Arc::new(Mutex::new(open::index(&*disk)?));
         let (tell, changed) = watch::channel(0);
-        let mut writer = Writer::new(Arc::clone(&disk), Arc::clone(&index), settings, tell);
-        if index.lock().expect("no holder panics").segments.is_empty() {
-            writer.roll().map_err(OpenError::Io)?;
-        }
+        let writer = Writer::new(Arc::clone(&disk), Arc::clone(&index), settings, tell);
         let (asks, thread) = (Mutex::new(None), Mutex::new(None));
         Ok((Self { disk, index, asks, changed, writer: thread, _lock: None }, writer))
     }

@@ -26,7 +26,7 @@ pub struct Found {
 pub struct Index {
     /// Topics.
     pub topics: Topics,
-    /// By number; the last one is being written.
+    /// By number; the last one is being written, if it is not sealed.
     pub segments: BTreeMap<u64, Segment>,
     /// Entries of sealed segments, the one read last in front.
     recent: VecDeque<(u64, Arc<Entries>)>,

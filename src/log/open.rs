@@ -78,26 +78,24 @@ pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
     }
     let topics =
         Topics::load(disk).map_err(|e| OpenError::Damaged(format!("{}: {e}", topics::FILE)))?;
-    let mut segments = BTreeMap::new();
-    for number in numbers(&names) {
-        let sealed = names.contains(&segment::index_name(number));
+    let (mut segments, numbers) = (BTreeMap::new(), numbers(&names));
+    for number in &numbers {
+        let sealed = names.contains(&segment::index_name(*number));
         let segment = if sealed {
-            segment::open_sealed(disk, number)
-                .map_err(|e| OpenError::Damaged(format!("segment {number}: {e}")))?
+            let opened = segment::open_sealed(disk, *number);
+            Some(opened.map_err(|e| OpenError::Damaged(format!("segment {number}: {e}")))?)
         } else {
-            recovered(disk, number, &segments)?
+            recovered(disk, *number, &segments, numbers.last() == Some(number))?
         };
-        segments.insert(number, segment);
+        segments.extend(segment.map(|segment| (*number, segment)));
     }
-    let last = segments.keys().next_back().copied();
-    if segments.values().any(|s| s.entries.is_none() && Some(s.number) == last) {
-        // All are sealed (the process ended between two segments): go on in a new one.
-        let next = segment::create(disk, last.unwrap_or(0) + 1)?;
-        segments.insert(next.number, next);
-    }
+    let last = numbers.last().copied();
     for segment in segments.values_mut().filter(|s| Some(s.number) < last) {
-        if let Some(entries) = segment.entries.take() {
-            segment::write_index(disk, segment, &entries)?;
+        let Some(entries) = segment.entries.take() else { continue };
+        if let Err(error) = segment::write_index(disk, segment, &entries) {
+            // Readers need no room on the disk. It is made at the next open.
+            tracing::warn!(segment = segment.number, %error, "the index cannot be made anew");
+            segment.entries = Some(entries);
         }
     }
     Ok(Index::new(topics, segments))
@@ -126,18 +124,20 @@ pub(super) fn end_of(segments: &BTreeMap<u64, Segment>, id: PartitionId) -> Opti
     segments.values().rev().find_map(|s| s.summaries.get(&id)).map(|s| s.next)
 }
 
-/// A segment without an index: read from batch to batch, its torn end cut.
+/// A segment without an index: read from batch to batch, its torn end cut. `None`: it is the last
+/// one and holds nothing; the writer begins it anew. Nothing here needs room on the disk.
 fn recovered(
     disk: &dyn Disk,
     number: u64,
     before: &BTreeMap<u64, Segment>,
-) -> Result<Segment, OpenError> {
+    is_last: bool,
+) -> Result<Option<Segment>, OpenError> {
     let file = disk.open(&segment::file_name(number))?;
     if !segment::has_head(&*file, number)? {
-        if file.size()? > segment::HEAD_BYTES {
-            return Err(OpenError::Damaged(format!("segment {number} does not begin as one")));
+        if is_last && file.size()? <= segment::HEAD_BYTES {
+            return Ok(None);
         }
-        return Ok(segment::create(disk, number)?);
+        return Err(OpenError::Damaged(format!("segment {number} does not begin as one")));
     }
     let mut ends: BTreeMap<PartitionId, i64> = BTreeMap::new();
     let scan = segment::scan(&*file, |meta| {
@@ -148,14 +148,17 @@ fn recovered(
         continues
     })?;
     if let Some(fault) = &scan.fault {
-        if scan.damaged {
+        if scan.damaged || !is_last {
             return Err(OpenError::Damaged(format!(
-                "segment {number} at byte {}: {fault}, and later batches are whole",
+                "segment {number} at byte {}: {fault}, and what was written later is whole",
                 scan.len
             )));
         }
         tracing::warn!(segment = number, at = scan.len, fault, "a torn write is cut off");
         file.set_len(scan.len)?;
+    }
+    if is_last && scan.entries.is_empty() {
+        return Ok(None);
     }
     // What is shown from now on must be durable. The last group may be here only because the
     // system has it in memory: after a sync that failed, another one alone does not write it.
@@ -163,5 +166,6 @@ fn recovered(
     file.write_at(&read_exact(&*file, scan.synced, group)?, scan.synced)?;
     file.sync()?;
     let (summaries, entries) = (segment::summarise(&scan.entries), Some(scan.entries));
-    Ok(Segment { number, file, len: scan.len, appended: scan.appended, summaries, entries })
+    let (len, appended) = (scan.len, scan.appended);
+    Ok(Some(Segment { number, file, len, appended, summaries, entries }))
 }

@@ -213,7 +213,7 @@ impl Writer {
                 .segments
                 .values()
                 .next_back()
-                .is_none_or(|s| s.len >= self.settings.segment_bytes);
+                .is_none_or(|s| s.entries.is_none() || s.len >= self.settings.segment_bytes);
             let topics = group.iter().map(|w| &w.topic);
             (full, topics.filter(|t| index.topics.get(t).is_none()).cloned().collect::<Vec<_>>())
         };
@@ -292,22 +292,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the last segment as long as it is known to be durable, and begins the next one.
-    pub fn roll(&mut self) -> io::Result<()> {
+    /// Seals the last segment as long as it is known to be durable, if it is not sealed already,
+    /// and begins the next one.
+    fn roll(&mut self) -> io::Result<()> {
         let last = {
             let index = self.lock();
-            index.segments.values().next_back().map(|segment| {
-                let entries = segment.entries.as_ref().expect("the last one's are in memory");
-                segment::write_index(&*self.disk, segment, entries).map(|()| segment.number)
-            })
+            let last = index.segments.values().next_back();
+            if let Some((segment, entries)) = last.and_then(|s| Some((s, s.entries.as_ref()?))) {
+                segment::write_index(&*self.disk, segment, entries)?;
+            }
+            last.map(|segment| segment.number)
         };
-        let number = last.transpose()?;
-        let next = segment::create(&*self.disk, number.map_or(1, |n| n + 1))?;
+        let next = segment::create(&*self.disk, last.map_or(1, |n| n + 1))?;
         let mut index = self.lock();
-        if let Some(sealed) = number.and_then(|n| index.segments.get_mut(&n)) {
-            let entries = Arc::new(sealed.entries.take().unwrap_or_default());
-            let number = sealed.number;
-            index.keep(number, &entries);
+        let sealed = last.and_then(|n| index.segments.get_mut(&n));
+        if let Some((number, entries)) = sealed.and_then(|s| Some((s.number, s.entries.take()?))) {
+            index.keep(number, &Arc::new(entries));
         }
         index.segments.insert(next.number, next);
         drop(index);
