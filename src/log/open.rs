@@ -91,11 +91,11 @@ pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
     }
     let last = numbers.last().copied();
     for segment in segments.values_mut().filter(|s| Some(s.number) < last) {
-        let Some(entries) = segment.entries.take() else { continue };
-        if let Err(error) = segment::write_index(disk, segment, &entries) {
+        let Some((name, bytes)) = segment::index(segment) else { continue };
+        match replace(disk, &name, &bytes) {
+            Ok(()) => segment.entries = None,
             // Readers need no room on the disk. It is made at the next open.
-            tracing::warn!(segment = segment.number, %error, "the index cannot be made anew");
-            segment.entries = Some(entries);
+            Err(error) => tracing::warn!(name, %error, "an index cannot be made anew"),
         }
     }
     Ok(Index::new(topics, segments))

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::batch::{self, BadBatch, Meta};
-use super::disk::{Disk, DiskFile, read_exact, read_whole, replace};
+use super::disk::{Disk, DiskFile, read_exact, read_whole};
 
 /// Begins every segment.
 pub const MAGIC: [u8; 8] = *b"TGSEG1\0\0";
@@ -207,8 +207,11 @@ pub fn summarise(entries: &Entries) -> BTreeMap<PartitionId, Summary> {
     entries.iter().filter_map(of).collect()
 }
 
-/// Writes the index of a segment: after this it is sealed.
-pub fn write_index(disk: &dyn Disk, segment: &Segment, entries: &Entries) -> io::Result<()> {
+/// The index of a segment whose entries are in memory: its name, and its bytes. With this file in
+/// place it is sealed.
+#[must_use]
+pub fn index(segment: &Segment) -> Option<(String, Vec<u8>)> {
+    let entries = segment.entries.as_ref()?;
     let mut bytes = Vec::new();
     let mut count = 0u32;
     for (id, entries) in entries {
@@ -243,7 +246,7 @@ pub fn write_index(disk: &dyn Disk, segment: &Segment, entries: &Entries) -> io:
     footer.extend_from_slice(&crc32c::crc32c(&footer).to_le_bytes());
     debug_assert_eq!(footer.len(), FOOTER_BYTES);
     bytes.extend_from_slice(&footer);
-    replace(disk, &index_name(segment.number), &bytes)
+    Some((index_name(segment.number), bytes))
 }
 
 /// What an index file says, without its entries.

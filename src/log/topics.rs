@@ -74,6 +74,14 @@ impl Topics {
         let topic = Topic { id, log: random_tag(), next: vec![0; partitions] };
         self.topics.entry(name.to_string()).or_insert(topic)
     }
+
+    /// Remembers that the offsets of a partition below `end` were given out.
+    pub fn give_out(&mut self, id: PartitionId, end: i64) {
+        let topic = self.topics.values_mut().find(|topic| topic.id == id.0);
+        if let Some(next) = topic.and_then(|topic| topic.next.get_mut(id.1 as usize)) {
+            *next = end.max(*next);
+        }
+    }
 }
 
 fn random_tag() -> String {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::batch::{self, Meta};
-use super::disk::Disk;
+use super::disk::{Disk, replace};
 use super::index::Index;
 use super::partitioner::partition_of;
 use super::segment::{self, Entry, PartitionId};
@@ -89,6 +89,8 @@ pub struct Writer {
     round: usize,
     /// The last segment must not be written to any more.
     broken: bool,
+    /// The file of topics may be another than the index has: a change of it has failed.
+    topics_differ: bool,
 }
 
 impl Writer {
@@ -100,7 +102,8 @@ impl Writer {
         settings: Settings,
         changed: watch::Sender<u64>,
     ) -> Self {
-        Self { disk, index, settings, changed, round: 0, broken: false }
+        let (round, broken, topics_differ) = (0, false, false);
+        Self { disk, index, settings, changed, round, broken, topics_differ }
     }
 
     /// Serves until nobody can ask any more.
@@ -174,10 +177,12 @@ impl Writer {
     }
 
     /// Changes the topics: on the disk first, then for readers.
-    fn change(&self, change: impl FnOnce(&mut Topics)) -> io::Result<()> {
+    fn change(&mut self, change: impl FnOnce(&mut Topics)) -> io::Result<()> {
         let mut topics = self.lock().topics.clone();
         change(&mut topics);
+        self.topics_differ = true;
         topics.save(&*self.disk)?;
+        self.topics_differ = false;
         self.lock().topics = topics;
         self.tell();
         Ok(())
@@ -206,6 +211,10 @@ impl Writer {
             let reserve = self.settings.reserve_bytes;
             let says = format!("{free} bytes are free on the disk, {reserve} are kept in reserve");
             return Err(io::Error::new(io::ErrorKind::StorageFull, says));
+        }
+        if self.topics_differ {
+            // A topic that is written to must not be gone after a crash.
+            self.change(|_| ())?;
         }
         let (full, unknown) = {
             let index = self.lock();
@@ -295,14 +304,14 @@ impl Writer {
     /// Seals the last segment as long as it is known to be durable, if it is not sealed already,
     /// and begins the next one.
     fn roll(&mut self) -> io::Result<()> {
-        let last = {
+        let (last, unsealed) = {
             let index = self.lock();
             let last = index.segments.values().next_back();
-            if let Some((segment, entries)) = last.and_then(|s| Some((s, s.entries.as_ref()?))) {
-                segment::write_index(&*self.disk, segment, entries)?;
-            }
-            last.map(|segment| segment.number)
+            (last.map(|s| s.number), last.and_then(segment::index))
         };
+        if let Some((name, bytes)) = unsealed {
+            replace(&*self.disk, &name, &bytes)?;
+        }
         let next = segment::create(&*self.disk, last.map_or(1, |n| n + 1))?;
         let mut index = self.lock();
         let sealed = last.and_then(|n| index.segments.get_mut(&n));
@@ -335,28 +344,25 @@ impl Writer {
         (too_old || too_large).then_some(oldest.number)
     }
 
-    fn delete(&self, number: u64) -> io::Result<()> {
-        // Offsets that were given out stay given out, also when no record is left to show it.
-        let mut topics = self.lock().topics.clone();
-        let ends: Vec<_> = {
+    fn delete(&mut self, number: u64) -> io::Result<()> {
+        // Offsets that were given out stay given out, also when no record is left to show it. (Most
+        // often one is left: then nothing is written, which a full disk would not take.)
+        let unshown: Vec<_> = {
             let index = self.lock();
-            let all = topics.topics.values().flat_map(|t| t.partitions().collect::<Vec<_>>());
-            all.map(|id| (id, index.range(id).1)).collect()
+            let Some(segment) = index.segments.get(&number) else { return Ok(()) };
+            let later = |id| index.from(id, 0).any(|(found, _)| found.number > number);
+            segment.summaries.iter().filter(|(id, _)| !later(**id)).map(|(id, _)| *id).collect()
         };
-        for topic in topics.topics.values_mut() {
-            for (id, end) in ends.iter().filter(|(id, _)| id.0 == topic.id) {
-                topic.next[id.1 as usize] = *end;
-            }
+        if !unshown.is_empty() {
+            let ends: Vec<_> = unshown.iter().map(|id| (*id, self.lock().range(*id).1)).collect();
+            self.change(|topics| ends.iter().for_each(|(id, end)| topics.give_out(*id, *end)))?;
         }
-        topics.save(&*self.disk)?;
-        let mut index = self.lock();
-        index.topics = topics;
-        index.segments.remove(&number);
-        drop(index);
+        self.lock().segments.remove(&number);
         self.tell();
+        // The index goes last: without it the segment would be read to the end of its file.
         self.disk.remove(&segment::file_name(number))?;
-        self.disk.remove(&segment::index_name(number))?;
-        self.disk.sync()
+        self.disk.sync()?;
+        self.disk.remove(&segment::index_name(number))
     }
 
     fn tell(&self) {
