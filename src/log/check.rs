@@ -9,7 +9,7 @@ use super::batch::{self, BadBatch};
 use super::disk::{Disk, read_exact, replace};
 use super::open::{self, MARK, OpenError};
 use super::segment::{self, PartitionId};
-use super::topics::Topics;
+use super::topics::{self, Topics};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,20 +107,26 @@ fn existing(dir: &Path) -> Result<(std::sync::Arc<dyn Disk>, std::fs::File), Ope
 
 fn examine(disk: &dyn Disk) -> Result<(Report, BTreeMap<u64, Walk>), OpenError> {
     open::format(disk)?;
-    let topics = Topics::load(disk).map_err(|e| {
+    let names = disk.list()?;
+    let numbers = open::numbers(&names);
+    let is_new = numbers.is_empty() && !names.iter().any(|n| n == topics::FILE);
+    let topics = if is_new { Ok(Topics::default()) } else { Topics::load(disk) };
+    let topics = topics.map_err(|e| {
         OpenError::Damaged(format!("topics.json: {e}; it has to be brought back from a copy"))
     })?;
-    let names = disk.list()?;
     let mut report = Report::default();
     let mut runs: BTreeMap<PartitionId, Vec<(i64, i64)>> = BTreeMap::new();
     let mut walks = BTreeMap::new();
-    let numbers = open::numbers(&names);
     for number in &numbers {
         let sealed = names.contains(&segment::index_name(*number));
         let last = numbers.last() == Some(number);
         let walk = walk(disk, *number, (sealed, last), &mut runs, &mut report)?;
         report.damages.extend(walk.damages.iter().cloned());
         walks.insert(*number, walk);
+    }
+    for file in open::missing(&names, &numbers) {
+        let what = "it is not there, and its index is".to_owned();
+        report.damages.push(Damage { file, at: 0, what, torn: false });
     }
     report.segments = numbers.len();
     for (id, runs) in &runs {

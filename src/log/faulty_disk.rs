@@ -40,7 +40,7 @@ struct State {
 }
 
 /// What goes wrong, after so many operations of its kind that succeed.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// A write fails, and a part of it has been written.
     pub write_fails: Option<u32>,

@@ -73,12 +73,17 @@ pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
     } else if names.iter().any(|n| n.ends_with(".seg")) {
         return Err(OpenError::Damaged(format!("there are segments, but no `{MARK}`")));
     } else {
-        Topics::default().save(disk)?;
         replace(disk, MARK, MARK_TEXT)?;
     }
-    let topics =
-        Topics::load(disk).map_err(|e| OpenError::Damaged(format!("{}: {e}", topics::FILE)))?;
     let (mut segments, numbers) = (BTreeMap::new(), numbers(&names));
+    if let Some(missing) = missing(&names, &numbers).next() {
+        return Err(OpenError::Damaged(format!("{missing} is not there, and its index is")));
+    }
+    if numbers.is_empty() && !names.iter().any(|n| n == topics::FILE) {
+        Topics::default().save(disk)?;
+    }
+    let topics = Topics::load(disk)
+        .map_err(|e| OpenError::Damaged(format!("{}: {e}", topics::FILE)))?;
     for number in &numbers {
         let sealed = names.contains(&segment::index_name(*number));
         let segment = if sealed {
@@ -106,6 +111,13 @@ pub(super) fn numbers(names: &[String]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names.iter().filter_map(|n| number_of(n)).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// Segments that are gone, though retention has not deleted them: it begins with the oldest.
+pub(super) fn missing(names: &[String], numbers: &[u64]) -> impl Iterator<Item = String> {
+    let first = numbers.first().copied().unwrap_or(0);
+    let segments = names.iter().filter_map(|n| n.strip_suffix(".idx").map(|n| format!("{n}.seg")));
+    segments.filter(move |n| number_of(n).is_some_and(|n| n > first) && !names.contains(n))
 }
 
 /// Whether the folder is of a format that this code reads.

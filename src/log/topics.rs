@@ -31,11 +31,6 @@ impl Topic {
     pub fn tag(&self) -> Option<LogTag> {
         LogTag::new(&self.log)
     }
-
-    /// Its partitions.
-    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> {
-        (0..u32::try_from(self.next.len()).unwrap_or(0)).map(|p| (self.id, p))
-    }
 }
 
 /// All topics.

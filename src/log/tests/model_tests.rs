@@ -25,8 +25,9 @@ enum Op {
     /// So many bytes are free from now on.
     Room(Option<u64>),
     Plan(Plan),
-    Crash,
-    Restart,
+    /// What goes wrong while the log is opened again.
+    Crash(Plan),
+    Restart(Plan),
     /// A look-up by time, and a read of a range with a limit.
     Look(u8, i64, u8, u8, u16),
 }
@@ -75,14 +76,22 @@ fn name(n: u8) -> TopicName {
 }
 
 impl Model {
-    fn new(seed: u64) -> Self {
+    /// `plan`: what goes wrong while the log is made.
+    fn new(seed: u64, plan: Plan) -> Self {
         let settings = Settings {
             retention_age: Some(std::time::Duration::from_millis(AGE_MS as u64)),
             retention_bytes: Some(SIZE),
             partitions_default: 2,
             ..settings()
         };
-        let rig = Rig::open(&FaultyDisk::new(seed), settings.clone()).unwrap();
+        let disk = FaultyDisk::new(seed);
+        disk.plan(plan);
+        let rig = Rig::open(&disk, settings.clone()).or_else(|_| {
+            disk.crash();
+            Rig::open(&disk, settings.clone())
+        });
+        let rig = rig.expect("what is begun is no foreign folder");
+        disk.plan(Plan::default());
         let (topics, may_come, tags) = Default::default();
         let (serial, is_full, was_retaining) = Default::default();
         Self { rig, settings, topics, may_come, tags, serial, is_full, was_retaining }
@@ -99,13 +108,13 @@ impl Model {
                 self.rig.disk.set_room(*bytes);
             }
             Op::Plan(plan) => self.rig.disk.plan(*plan),
-            Op::Crash => self.restart(true),
-            Op::Restart => self.restart(false),
+            Op::Crash(plan) => self.restart(true, *plan),
+            Op::Restart(plan) => self.restart(false, *plan),
             Op::Look(n, time, from, len, bytes) => self.look(&name(*n), *time, *from, *len, *bytes),
         }
         if self.rig.log.disk.list().is_err() {
             // The power went in the middle of it.
-            self.restart(self.serial % 2 == 0);
+            self.restart(self.serial.is_multiple_of(2), Plan::default());
         }
         self.compare();
     }
@@ -218,15 +227,18 @@ impl Model {
     }
 
     /// The power fails, or only the process ends; another process opens the log.
-    fn restart(&mut self, crash: bool) {
+    fn restart(&mut self, crash: bool, plan: Plan) {
         let disk = Arc::clone(&self.rig.disk);
-        if crash {
-            disk.crash();
-        } else {
-            disk.restart();
-        }
+        let again = || if crash { disk.crash() } else { disk.restart() };
+        again();
+        disk.plan(plan);
+        let opened = Rig::open(&disk, self.settings.clone()).or_else(|error| {
+            assert!(matches!(error, OpenError::Io(_)) && plan != Plan::default(), "{error}");
+            again();
+            Rig::open(&disk, self.settings.clone())
+        });
+        disk.plan(Plan::default());
         let now = self.rig.now;
-        let opened = Rig::open(&disk, self.settings.clone());
         self.rig = match opened {
             Ok(rig) => Rig { now, ..rig },
             Err(error) => panic!("it does not open: {error}"),
@@ -363,15 +375,19 @@ fn same(record: &Record, written: &Written) -> bool {
         && record.time.0 == written.time
 }
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let size = prop_oneof![4 => 0..40u16, 2 => 40..600u16, 1 => 600..3000u16];
-    let record = (0..3u8, prop::option::of(0..6u8), size, 0..60i64);
+fn plan() -> impl Strategy<Value = Plan> {
     let after = |n: u32| prop_oneof![2 => 0..3u32, 1 => 0..n];
-    let plan = prop_oneof![
+    prop_oneof![
         after(6).prop_map(|n| Plan { write_fails: Some(n), ..Plan::default() }),
         after(8).prop_map(|n| Plan { sync_fails: Some(n), ..Plan::default() }),
         after(20).prop_map(|n| Plan { power_off: Some(n), ..Plan::default() }),
-    ];
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let size = prop_oneof![4 => 0..40u16, 2 => 40..600u16, 1 => 600..3000u16];
+    let record = (0..3u8, prop::option::of(0..6u8), size, 0..60i64);
+    let often_nothing = prop_oneof![Just(Plan::default()), plan()];
     let room = prop_oneof![
         2 => Just(None),
         1 => (0..2500u64).prop_map(Some),
@@ -382,9 +398,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..3u8).prop_map(Op::Delete),
         2 => prop_oneof![Just(0), 0..AGE_MS].prop_map(Op::Retain),
         2 => room.prop_map(Op::Room),
-        4 => plan.prop_map(Op::Plan),
-        2 => Just(Op::Crash),
-        2 => Just(Op::Restart),
+        4 => plan().prop_map(Op::Plan),
+        2 => often_nothing.clone().prop_map(Op::Crash),
+        2 => often_nothing.prop_map(Op::Restart),
         3 => (0..3u8, -1..65i64, 0..40u8, 0..40u8, 0..3000u16)
             .prop_map(|(n, t, f, l, b)| Op::Look(n, t, f, l, b)),
     ];
@@ -402,12 +418,13 @@ proptest! {
     #[test]
     fn whatever_fails_what_was_acknowledged_or_seen_is_there_and_nothing_else(
         seed in any::<u64>(),
+        plan in plan(),
         ops in ops(),
     ) {
-        let mut model = Model::new(seed);
+        let mut model = Model::new(seed, plan);
         for op in &ops {
             model.run(op);
         }
-        model.run(&Op::Crash);
+        model.run(&Op::Crash(Plan::default()));
     }
 }
