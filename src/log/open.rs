@@ -14,6 +14,7 @@ use super::topics::{self, Topics};
 /// Says that a folder is a log, and of which format.
 pub(super) const MARK: &str = "tidegate-log";
 const MARK_TEXT: &[u8] = b"{\"format\":1}\n";
+const MARK_TEMPORARY: &str = "tidegate-log.tmp";
 const LOCK: &str = "lock";
 
 /// Why a log does not open.
@@ -27,8 +28,8 @@ pub enum OpenError {
     InUse(PathBuf),
     /// Something else is in the folder.
     #[error(
-        "{0} is no log of tidegate's (it holds files, but no `{MARK}`); nothing was changed. Give \
-         an empty folder or one that is not there yet"
+        "{0} is no log of tidegate's (there is no `{MARK}` in it); nothing was changed. To begin a \
+         log give an empty folder, or one that is not there yet"
     )]
     Foreign(PathBuf),
     /// It is a log, but of another format.
@@ -42,24 +43,47 @@ pub enum OpenError {
          DIR` sets it aside so that the rest can be read; nothing was changed"
     )]
     Damaged(String),
+    /// What `repair` cannot make anew is lost.
+    #[error("{0}; the log cannot be opened or repaired without it, and nothing was changed")]
+    Lost(String),
 }
 
-/// Takes the folder, and its lock.
+/// Takes the folder, and its lock. One that is no log of ours is left as it is.
 pub(super) fn folder(dir: &Path) -> Result<(Arc<dyn Disk>, File), OpenError> {
-    fs::create_dir_all(dir)?;
-    let foreign = !dir.join(MARK).exists()
-        && fs::read_dir(dir)?.flatten().any(|e| {
-            let name = e.file_name();
-            name != LOCK && name != format!("{MARK}.tmp").as_str()
-        });
-    if foreign {
-        return Err(OpenError::Foreign(dir.to_owned()));
+    make(dir)?;
+    let disk = Arc::new(Folder::new(dir));
+    if dir.join(MARK).exists() {
+        format(&*disk)?;
+    } else {
+        let names = disk.list()?;
+        if names.iter().any(|n| number_of(n).is_some()) {
+            let says =
+                format!("there are segments, but no `{MARK}`: write {{\"format\":1}} into it");
+            return Err(OpenError::Lost(says));
+        }
+        if names.iter().any(|n| n != LOCK && n != MARK_TEMPORARY) {
+            return Err(OpenError::Foreign(dir.to_owned()));
+        }
     }
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK))?;
     match lock.try_lock() {
-        Ok(()) => Ok((Arc::new(Folder::new(dir)), lock)),
+        Ok(()) => Ok((disk, lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
         Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Makes the folder and those that it is in, durable: what is in it must not be gone with it.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    make(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => Err(error),
+        _ => File::open(parent)?.sync_all(),
     }
 }
 
@@ -68,27 +92,31 @@ pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
     // Which files there are is believed from now on, also where a process ended before its sync.
     disk.sync()?;
     let names = disk.list()?;
-    if names.iter().any(|n| n == MARK) {
-        format(disk)?;
-    } else if names.iter().any(|n| n.ends_with(".seg")) {
-        return Err(OpenError::Damaged(format!("there are segments, but no `{MARK}`")));
-    } else {
+    if !names.iter().any(|n| n == MARK) {
         replace(disk, MARK, MARK_TEXT)?;
     }
     let (mut segments, numbers) = (BTreeMap::new(), numbers(&names));
     if let Some(missing) = missing(&names, &numbers).next() {
         return Err(OpenError::Damaged(format!("{missing} is not there, and its index is")));
     }
+    for left in indexes_without_segment(&names) {
+        // Retention had deleted the segment when it was interrupted.
+        let _ = disk.remove(&left);
+    }
     if numbers.is_empty() && !names.iter().any(|n| n == topics::FILE) {
         Topics::default().save(disk)?;
     }
-    let topics = Topics::load(disk)
-        .map_err(|e| OpenError::Damaged(format!("{}: {e}", topics::FILE)))?;
+    let topics = topics(disk)?;
     for number in &numbers {
         let sealed = names.contains(&segment::index_name(*number));
         let segment = if sealed {
             let opened = segment::open_sealed(disk, *number);
-            Some(opened.map_err(|e| OpenError::Damaged(format!("segment {number}: {e}")))?)
+            Some(opened.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                    OpenError::Damaged(format!("segment {number}: {error}"))
+                }
+                _ => OpenError::Io(error),
+            })?)
         } else {
             recovered(disk, *number, &segments, numbers.last() == Some(number))?
         };
@@ -103,7 +131,19 @@ pub(super) fn index(disk: &dyn Disk) -> Result<Index, OpenError> {
             Err(error) => tracing::warn!(name, %error, "an index cannot be made anew"),
         }
     }
-    Ok(Index::new(topics, segments))
+    // The number of an empty last one is free; others are never used again.
+    let next_number = last.map_or(1, |n| n + u64::from(segments.contains_key(&n)));
+    Ok(Index::new(topics, segments, next_number))
+}
+
+/// Which topics there are; nothing else says it.
+pub(super) fn topics(disk: &dyn Disk) -> Result<Topics, OpenError> {
+    Topics::load(disk).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::NotFound => {
+            OpenError::Lost(format!("{}: {error}; bring it back from a copy", topics::FILE))
+        }
+        _ => OpenError::Io(error),
+    })
 }
 
 /// The numbers of all segments, in order.
@@ -116,15 +156,23 @@ pub(super) fn numbers(names: &[String]) -> Vec<u64> {
 /// Segments that are gone, though retention has not deleted them: it begins with the oldest.
 pub(super) fn missing(names: &[String], numbers: &[u64]) -> impl Iterator<Item = String> {
     let first = numbers.first().copied().unwrap_or(0);
-    let segments = names.iter().filter_map(|n| n.strip_suffix(".idx").map(|n| format!("{n}.seg")));
-    segments.filter(move |n| number_of(n).is_some_and(|n| n > first) && !names.contains(n))
+    let of = |index: String| index.replace(".idx", ".seg");
+    indexes_without_segment(names)
+        .map(of)
+        .filter(move |segment| number_of(segment).is_some_and(|n| n > first))
+}
+
+fn indexes_without_segment(names: &[String]) -> impl Iterator<Item = String> {
+    let segment = |name: &String| Some(format!("{}.seg", name.strip_suffix(".idx")?));
+    let is_alone = move |name: &&String| segment(name).is_some_and(|s| !names.contains(&s));
+    names.iter().filter(is_alone).cloned()
 }
 
 /// Whether the folder is of a format that this code reads.
 pub(super) fn format(disk: &dyn Disk) -> Result<(), OpenError> {
     let text = read_whole(disk, MARK)?;
     let mark: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|e| OpenError::Damaged(format!("{MARK}: {e}")))?;
+        serde_json::from_slice(&text).map_err(|e| OpenError::Lost(format!("`{MARK}`: {e}")))?;
     match &mark["format"] {
         format if *format == 1 => Ok(()),
         other => Err(OpenError::Format(other.to_string())),
@@ -167,8 +215,9 @@ fn recovered(
             )));
         }
         tracing::warn!(segment = number, at = scan.len, fault, "a torn write is cut off");
-        file.set_len(scan.len)?;
     }
+    // Also where nothing was cut: an earlier cut may have been forgotten by the disk.
+    file.set_len(scan.len)?;
     if is_last && scan.entries.is_empty() {
         return Ok(None);
     }

@@ -47,8 +47,7 @@ impl Topics {
     /// Reads the file.
     pub fn load(disk: &dyn Disk) -> io::Result<Self> {
         let bytes = read_whole(disk, FILE)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{FILE}: {e}")))
+        serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     }
 
     /// Writes the file, durable.

@@ -139,13 +139,16 @@ impl Writer {
         asks: &mut mpsc::Receiver<Ask>,
     ) -> (Vec<Waiting>, Option<Ask>) {
         let until = Instant::now() + self.settings.commit_interval;
-        let mut bytes = first.value.len();
+        let size =
+            |waiting: &Waiting| waiting.value.len() + waiting.key.as_ref().map_or(0, Bytes::len);
+        let mut bytes = size(&first);
         let mut group = vec![first];
         while group.len() < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
             match tokio::time::timeout_at(until, asks.recv()).await {
                 Ok(Some(Ask::Append { topic, key, value, time, done })) => {
-                    bytes += value.len();
-                    group.push(Waiting { topic, key, value, time, done });
+                    let next = Waiting { topic, key, value, time, done };
+                    bytes += size(&next);
+                    group.push(next);
                 }
                 Ok(other) => return (group, other),
                 Err(_) => break,
@@ -304,16 +307,25 @@ impl Writer {
     /// Seals the last segment as long as it is known to be durable, if it is not sealed already,
     /// and begins the next one.
     fn roll(&mut self) -> io::Result<()> {
-        let (last, unsealed) = {
+        let (last, unsealed, file) = {
             let index = self.lock();
             let last = index.segments.values().next_back();
-            (last.map(|s| s.number), last.and_then(segment::index))
+            let file = last.map(|s| (Arc::clone(&s.file), s.len));
+            (last.map(|s| s.number), last.and_then(segment::index), file)
         };
+        if let Some((file, len)) = file.filter(|_| self.broken)
+            && let Err(error) = file.set_len(len).and_then(|()| file.sync())
+        {
+            // Its index says how long it is. But should that be lost one day, this would come up.
+            tracing::warn!(%error, "what was not acknowledged cannot be cut off");
+        }
         if let Some((name, bytes)) = unsealed {
             replace(&*self.disk, &name, &bytes)?;
         }
-        let next = segment::create(&*self.disk, last.map_or(1, |n| n + 1))?;
+        let number = self.lock().next_number;
+        let next = segment::create(&*self.disk, number)?;
         let mut index = self.lock();
+        index.next_number = next.number + 1;
         let sealed = last.and_then(|n| index.segments.get_mut(&n));
         if let Some((number, entries)) = sealed.and_then(|s| Some((s.number, s.entries.take()?))) {
             index.keep(number, &Arc::new(entries));

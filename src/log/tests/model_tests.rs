@@ -352,7 +352,10 @@ impl Model {
             let expected = kept.clone().find(|(_, w)| w.time >= time.0).map(|(o, _)| Offset(*o));
             assert_eq!(found.unwrap(), expected, "{tp} at {time}");
             if from.0 < part.start || from.0 > part.end {
-                assert!(matches!(read, Err(SourceError::OutOfRange { .. })), "{tp} {from} {read:?}");
+                assert!(
+                    matches!(read, Err(SourceError::OutOfRange { .. })),
+                    "{tp} {from} {read:?}"
+                );
                 continue;
             }
             let fetched = read.unwrap();
