@@ -73,7 +73,12 @@ struct Walk {
 /// When it is no log, or is in use.
 pub fn check(dir: &Path) -> Result<Report, OpenError> {
     let (disk, _lock) = existing(dir)?;
-    Ok(examine(&*disk)?.0)
+    check_on(&*disk)
+}
+
+/// Reads a log on any file system.
+pub(super) fn check_on(disk: &dyn Disk) -> Result<Report, OpenError> {
+    Ok(examine(disk)?.0)
 }
 
 /// Makes a log open again.
@@ -176,7 +181,8 @@ fn walk(
     }
 }
 
-fn repair_on(disk: &dyn Disk) -> Result<Report, OpenError> {
+/// Mends a log on any file system.
+pub(super) fn repair_on(disk: &dyn Disk) -> Result<Report, OpenError> {
     let (mut report, walks) = examine(disk)?;
     let names = disk.list()?;
     let mut done = Vec::new();

@@ -85,6 +85,19 @@ impl FaultyDisk {
         Arc::new(Self { state: Arc::new(Mutex::new(state)) })
     }
 
+    /// A disk with these files, all of them durable.
+    pub fn holding(contents: &BTreeMap<String, Vec<u8>>) -> Arc<Self> {
+        let disk = Self::new(0);
+        let state = &mut *lock(&disk.state);
+        for (inode, (name, bytes)) in contents.iter().enumerate() {
+            let (seen, durable) = (bytes.clone(), bytes.clone());
+            state.files.push(Content { seen, durable, unsynced: Vec::new() });
+            state.seen.insert(name.clone(), inode);
+        }
+        state.durable.clone_from(&state.seen);
+        Arc::clone(&disk)
+    }
+
     /// What is to go wrong from now on.
     pub fn plan(&self, plan: Plan) {
         lock(&self.state).plan = plan;
