@@ -195,6 +195,8 @@ fn recovered(
     let file = disk.open(&segment::file_name(number))?;
     if !segment::has_head(&*file, number)? {
         if is_last && file.size()? <= segment::HEAD_BYTES {
+            file.set_len(0)?;
+            file.sync()?;
             return Ok(None);
         }
         return Err(OpenError::Damaged(format!("segment {number} does not begin as one")));
@@ -219,6 +221,7 @@ fn recovered(
     // Also where nothing was cut: an earlier cut may have been forgotten by the disk.
     file.set_len(scan.len)?;
     if is_last && scan.entries.is_empty() {
+        file.sync()?;
         return Ok(None);
     }
     // What is shown from now on must be durable. The last group may be here only because the

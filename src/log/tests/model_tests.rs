@@ -412,7 +412,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("LOG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1500),
+        cases: std::env::var("TIDEGATE_LOG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000),
         max_shrink_iters: 20_000,
         failure_persistence: None,
         ..ProptestConfig::default()
