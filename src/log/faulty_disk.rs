@@ -147,16 +147,6 @@ impl FaultyDisk {
         state.is_off = false;
     }
 
-    /// Changes bytes behind the log's back.
-    pub fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = lock(&self.state);
-        let inode = state.seen[name];
-        let file = &mut state.files[inode];
-        change(&mut file.seen);
-        file.durable.clone_from(&file.seen);
-        file.unsynced.clear();
-    }
-
     /// All files and what is in them.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let state = lock(&self.state);
