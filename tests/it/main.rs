@@ -5,4 +5,5 @@ mod golden;
 mod house_style;
 mod http_contract;
 mod kafka_source;
+mod log_commands;
 mod support;
