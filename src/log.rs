@@ -365,9 +365,8 @@ impl Log {
         let broken = |error: &dyn std::fmt::Display| {
             damaged(tp, entry.base, segment.number, entry.position, error)
         };
-        let end = segment.file.size().map_err(|e| broken(&e))?;
-        let (meta, body, _) =
-            batch::read(&*segment.file, entry.position, end).map_err(|e| broken(&e))?;
+        let read = batch::read_known(&*segment.file, entry.position, entry.len);
+        let (meta, body) = read.map_err(|e| broken(&e))?;
         if (meta.topic, meta.partition) != id || meta.base != entry.base {
             return Err(broken(&"another batch is there than the index says"));
         }

@@ -35,6 +35,8 @@ pub struct Entry {
     pub count: u32,
     /// Where it begins in the segment.
     pub position: u64,
+    /// How long it is, in bytes.
+    pub len: u32,
     /// The highest time in it.
     pub max_time: i64,
 }
@@ -147,6 +149,7 @@ pub fn scan(file: &dyn DiskFile, mut keep: impl FnMut(&Meta) -> bool) -> io::Res
                     base: meta.base,
                     count: meta.count,
                     position: scan.len,
+                    len: u32::try_from(len).expect("a batch is below 4 GiB"),
                     max_time: meta.max_time,
                 };
                 scan.entries.entry((meta.topic, meta.partition)).or_default().push(entry);
@@ -222,7 +225,7 @@ pub fn index(segment: &Segment) -> Option<(String, Vec<u8>)> {
             bytes.extend_from_slice(&entry.position.to_le_bytes());
             bytes.extend_from_slice(&entry.max_time.to_le_bytes());
             bytes.extend_from_slice(&entry.count.to_le_bytes());
-            bytes.extend_from_slice(&[0; 4]);
+            bytes.extend_from_slice(&entry.len.to_le_bytes());
             count += 1;
         }
     }
@@ -336,6 +339,7 @@ pub fn read_entries(disk: &dyn Disk, number: u64) -> io::Result<Entries> {
             position: eight(16).cast_unsigned(),
             max_time: eight(24),
             count: four(32),
+            len: four(36),
         };
         all.entry((four(0), four(4))).or_default().push(entry);
     }

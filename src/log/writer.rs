@@ -282,8 +282,10 @@ impl Writer {
                 .iter()
                 .map(|(w, _, _)| (w.time.0, w.key.clone(), w.value.clone()))
                 .collect();
+            let before = bytes.len();
             batch::write(&mut bytes, &meta, &records);
-            entries.push((id, Entry { base, count, position, max_time }));
+            let len = u32::try_from(bytes.len() - before).expect("a group is below 4 GiB");
+            entries.push((id, Entry { base, count, position, len, max_time }));
         }
         if let Err(error) = file.write_at(&bytes, start) {
             // Only when it is off the disk for certain can its producers be told so.
