@@ -18,6 +18,10 @@ use super::disk::{Disk, DiskFile, read_exact, read_whole};
 pub const MAGIC: [u8; 8] = *b"TGSEG1\0\0";
 /// Magic and number.
 pub const HEAD_BYTES: u64 = 16;
+/// How much is searched for a batch at once: little where one is expected, more the longer none is
+/// found.
+const SEARCH_BYTES_MIN: usize = 4096;
+const SEARCH_BYTES_MAX: usize = 1 << 20;
 const INDEX_MAGIC: [u8; 8] = *b"TGIDX1\0\0";
 const ENTRY_BYTES: usize = 40;
 const SUMMARY_BYTES: usize = 32;
@@ -180,20 +184,26 @@ pub fn later_batches(
     file: &dyn DiskFile,
     from: u64,
 ) -> io::Result<impl Iterator<Item = (u64, Meta)>> {
-    let end = file.size()?;
-    let rest =
-        read_exact(file, from.min(end), usize::try_from(end.saturating_sub(from)).unwrap_or(0))?;
+    let (end, mut at, mut piece) = (file.size()?, from, SEARCH_BYTES_MIN);
     let mut found = Vec::new();
-    let mut i = 0;
-    while let Some(next) = rest[i..].windows(4).position(|w| w == batch::MAGIC) {
-        i += next;
-        match batch::read(file, from + i as u64, end) {
+    while at + batch::MAGIC.len() as u64 <= end {
+        let len = piece.min(usize::try_from(end - at).unwrap_or(piece));
+        let bytes = read_exact(file, at, len)?;
+        let Some(i) = bytes.windows(4).position(|w| w == batch::MAGIC) else {
+            // A magic may begin in the last three bytes.
+            at += (len - 3) as u64;
+            piece = SEARCH_BYTES_MAX.min(piece * 2);
+            continue;
+        };
+        at += i as u64;
+        piece = SEARCH_BYTES_MIN;
+        match batch::read(file, at, end) {
             Ok((meta, _, len)) => {
-                found.push((from + i as u64, meta));
-                i += usize::try_from(len).unwrap_or(1);
+                found.push((at, meta));
+                at += len;
             }
             Err(BadBatch::Io(error)) => return Err(error),
-            Err(_) => i += 1,
+            Err(_) => at += 1,
         }
     }
     Ok(found.into_iter())

@@ -12,6 +12,7 @@ use super::{Log, OpenError, Settings};
 use crate::event::{Offset, Partition, Record, TimestampMs, TopicName, TopicPartition};
 use crate::source::{SinkError, SourceError, Watermarks};
 
+mod crash_tests;
 mod damage_tests;
 mod folder_tests;
 mod full_disk_tests;

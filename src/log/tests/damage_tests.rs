@@ -290,3 +290,17 @@ fn what_was_not_acknowledged_does_not_come_back_with_a_lost_index() {
     assert_eq!(open(&files).unwrap().values("t"), text(2));
     assert_eq!(FaultyDisk::holding(&files).list().unwrap().len(), files.len());
 }
+
+#[test]
+fn a_batch_behind_damage_is_found_wherever_it_begins() {
+    for size in (3990..4110).chain([20_000, 100_000]) {
+        let mut rig =
+            Rig::open(&FaultyDisk::new(0), Settings { segment_bytes: 1 << 20, ..settings() });
+        let rig = rig.as_mut().unwrap();
+        rig.write("t", &"x".repeat(size), 5);
+        rig.write("t", "behind", 5);
+        let bad = with(&rig.disk.contents(), ONE, |bytes| bytes[40] ^= 4);
+        assert!(matches!(open(&bad), Err(OpenError::Damaged(_))), "{size}");
+        assert_eq!(open(&repaired(&bad).1).unwrap().values("t"), ["behind"], "{size}");
+    }
+}
