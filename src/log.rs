@@ -61,6 +61,8 @@ use writer::{Appended, Ask, Writer};
 
 /// Bytes of the largest record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries that a read takes out of the index at once.
+const ENTRIES_AT_ONCE: usize = 256;
 /// Appends that may wait for the writer.
 const WAITING_MAX: usize = 65_536;
 
@@ -121,18 +123,13 @@ impl Log {
         Self::open_on(disk, Some(lock), settings)
     }
 
-    /// Opens the log on any file system.
+    /// Opens the log on any file system, and starts its writer.
     fn open_on(
         disk: Arc<dyn Disk>,
         lock: Option<std::fs::File>,
         settings: Settings,
     ) -> Result<Arc<Self>, OpenError> {
-        let index = Arc::new(Mutex::new(open::index(&*disk)?));
-        let (tell, changed) = watch::channel(0);
-        let mut writer = Writer::new(Arc::clone(&disk), Arc::clone(&index), settings, tell);
-        if index.lock().expect("no holder panics").segments.is_empty() {
-            writer.roll().map_err(OpenError::Io)?;
-        }
+        let (mut log, writer) = Self::with_writer(disk, settings)?;
         let (asks, asked) = mpsc::channel(WAITING_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(OpenError::Io)?;
@@ -140,14 +137,19 @@ impl Log {
             .name("tidegate-log".into())
             .spawn(move || runtime.block_on(writer.run(asked)))
             .map_err(OpenError::Io)?;
-        Ok(Arc::new(Self {
-            disk,
-            index,
-            asks: Mutex::new(Some(asks)),
-            changed,
-            writer: Mutex::new(Some(thread)),
-            _lock: lock,
-        }))
+        log.asks = Mutex::new(Some(asks));
+        log.writer = Mutex::new(Some(thread));
+        log._lock = lock;
+        Ok(Arc::new(log))
+    }
+
+    /// The log, and its writer, which nobody runs yet.
+    fn with_writer(disk: Arc<dyn Disk>, settings: Settings) -> Result<(Self, Writer), OpenError> {
+        let index = Arc::new(Mutex::new(open::index(&*disk)?));
+        let (tell, changed) = watch::channel(0);
+        let writer = Writer::new(Arc::clone(&disk), Arc::clone(&index), settings, tell);
+        let (asks, thread) = (Mutex::new(None), Mutex::new(None));
+        Ok((Self { disk, index, asks, changed, writer: thread, _lock: None }, writer))
     }
 
     /// Writes a record; when this returns it is durable. Concurrent calls are written in the order
@@ -238,7 +240,10 @@ impl Log {
         };
         for (segment, _) in segments.iter().filter(|(_, s)| s.max_time >= time.0) {
             let first = |entries: &[Entry]| entries.iter().find(|e| e.max_time >= time.0).copied();
-            let Some(entry) = self.entries(tp, id, segment, first)? else { continue };
+            let Some(found) = self.entries(tp, id, segment, first)? else {
+                return self.offset_at(tp, time);
+            };
+            let Some(entry) = found else { continue };
             let records = self.batch(tp, id, segment, &entry)?;
             if let Some(record) = records.into_iter().find(|r| r.time >= time) {
                 return Ok(Some(record.offset));
@@ -271,24 +276,41 @@ impl Log {
         let until = until.min(kept.end);
         let (mut records, mut bytes) = (Vec::new(), 0);
         for (segment, summary) in segments {
-            if summary.first >= until.0 {
-                break;
-            }
-            let within = |entries: &[Entry]| {
-                let start = entries.partition_point(|e| e.next() <= from.0);
-                let end = entries.partition_point(|e| e.base < until.0).max(start);
-                entries[start..end].to_vec()
-            };
-            for entry in self.entries(tp, id, &segment, within)? {
-                for record in self.batch(tp, id, &segment, &entry)? {
-                    if record.offset < from || record.offset >= until {
-                        continue;
+            let mut at = from.0.max(summary.first);
+            while at < until.0 {
+                let some = |entries: &[Entry]| {
+                    let rest = &entries[entries.partition_point(|e| e.next() <= at)..];
+                    let rest = rest.iter().take_while(|e| e.base < until.0);
+                    rest.take(ENTRIES_AT_ONCE).copied().collect::<Vec<_>>()
+                };
+                let entries = match self.entries(tp, id, &segment, some) {
+                    // What can be read is given; who goes on there is told what is wrong.
+                    Err(_) if !records.is_empty() => {
+                        return Ok(Fetched { records, next: Offset(at) });
                     }
-                    if bytes >= max_bytes && !records.is_empty() {
-                        return Ok(Fetched { next: record.offset, records });
+                    entries => entries?,
+                };
+                // The segment was deleted meanwhile.
+                let Some(entries) = entries else { return self.read(tp, from, until, max_bytes) };
+                let Some(last) = entries.last() else { break };
+                at = last.next();
+                for entry in entries {
+                    let batch = match self.batch(tp, id, &segment, &entry) {
+                        Err(_) if !records.is_empty() => {
+                            return Ok(Fetched { records, next: Offset(entry.base) });
+                        }
+                        batch => batch?,
+                    };
+                    for record in batch {
+                        if record.offset < from || record.offset >= until {
+                            continue;
+                        }
+                        if bytes >= max_bytes && !records.is_empty() {
+                            return Ok(Fetched { next: record.offset, records });
+                        }
+                        bytes += record.size_bytes();
+                        records.push(record);
                     }
-                    bytes += record.size_bytes();
-                    records.push(record);
                 }
             }
         }
@@ -309,21 +331,28 @@ impl Log {
         asks.ok_or(())?.send(ask).await.map_err(|_| ())
     }
 
-    /// What `pick` takes of the entries of a segment, which may have to be read first.
+    /// What `pick` takes of the entries of a segment, which may have to be read first. `None`: the
+    /// segment is not in the log any more.
     fn entries<T>(
         &self,
         tp: &TopicPartition,
         id: PartitionId,
         segment: &Found,
         pick: impl Fn(&[Entry]) -> T,
-    ) -> Result<T, SourceError> {
+    ) -> Result<Option<T>, SourceError> {
         if let Some(picked) = self.lock().entries(segment.number, id, &pick) {
-            return Ok(picked);
+            return Ok(Some(picked));
         }
         let read = segment::read_entries(&*self.disk, segment.number);
-        let entries = Arc::new(read.map_err(|error| damaged(tp, 0, segment.number, 0, &error))?);
-        self.lock().keep(segment.number, &entries);
-        Ok(pick(entries.get(&id).map_or(&[][..], Vec::as_slice)))
+        let mut index = self.lock();
+        let Some(summaries) = index.segments.get(&segment.number).map(|s| &s.summaries) else {
+            return Ok(None);
+        };
+        let first = summaries.get(&id).map_or(0, |summary| summary.first);
+        let entries = read.map_err(|error| damaged(tp, first, segment.number, 0, &error))?;
+        let picked = pick(entries.get(&id).map_or(&[][..], Vec::as_slice));
+        index.keep(segment.number, &Arc::new(entries));
+        Ok(Some(picked))
     }
 
     fn batch(
@@ -336,9 +365,8 @@ impl Log {
         let broken = |error: &dyn std::fmt::Display| {
             damaged(tp, entry.base, segment.number, entry.position, error)
         };
-        let end = segment.file.size().map_err(|e| broken(&e))?;
-        let (meta, body, _) =
-            batch::read(&*segment.file, entry.position, end).map_err(|e| broken(&e))?;
+        let read = batch::read_known(&*segment.file, entry.position, entry.len);
+        let (meta, body) = read.map_err(|e| broken(&e))?;
         if (meta.topic, meta.partition) != id || meta.base != entry.base {
             return Err(broken(&"another batch is there than the index says"));
         }

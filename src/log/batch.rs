@@ -55,6 +55,8 @@ pub enum BadBatch {
     Io(#[from] std::io::Error),
 }
 
+const CUT_OFF: BadBatch = BadBatch::Broken("a batch begins and is cut off");
+
 /// Writes a batch at the end of `out`. `records`: time, key, value.
 pub fn write(out: &mut Vec<u8>, meta: &Meta, records: &[(i64, Option<Bytes>, Bytes)]) {
     let start = out.len();
@@ -96,22 +98,51 @@ pub fn read(file: &dyn DiskFile, at: u64, end: u64) -> Result<(Meta, Bytes, u64)
         return Err(BadBatch::End);
     }
     if end - at < (HEAD_BYTES + FIXED_BYTES) as u64 {
-        return Err(BadBatch::Broken("a batch begins and is cut off"));
+        return Err(CUT_OFF);
     }
     let head = read_exact(file, at, HEAD_BYTES)?;
+    let len = body_len(&head)?;
+    if end - at < (HEAD_BYTES + len) as u64 {
+        return Err(CUT_OFF);
+    }
+    let body = Bytes::from(read_exact(file, at + HEAD_BYTES as u64, len)?);
+    let (meta, records) = checked(&head, body)?;
+    Ok((meta, records, (HEAD_BYTES + len) as u64))
+}
+
+/// Reads the batch at `at` whose whole length is known.
+///
+/// # Errors
+/// See `BadBatch`.
+pub fn read_known(file: &dyn DiskFile, at: u64, len: u32) -> Result<(Meta, Bytes), BadBatch> {
+    let mut head = Bytes::from(read_exact(file, at, len as usize)?);
+    if head.len() < HEAD_BYTES + FIXED_BYTES {
+        return Err(CUT_OFF);
+    }
+    let body = head.split_off(HEAD_BYTES);
+    if body_len(&head)? != body.len() {
+        return Err(BadBatch::Broken("the length of a batch is wrong"));
+    }
+    checked(&head, body)
+}
+
+fn word(head: &[u8], i: usize) -> u32 {
+    u32::from_le_bytes(head[i..i + 4].try_into().expect("four bytes"))
+}
+
+fn body_len(head: &[u8]) -> Result<usize, BadBatch> {
     if head[..4] != MAGIC {
         return Err(BadBatch::Broken("no batch begins here"));
     }
-    let word = |i: usize| u32::from_le_bytes(head[i..i + 4].try_into().expect("four bytes"));
-    let (len, crc) = (word(4) as usize, word(8));
-    if !(FIXED_BYTES..=BODY_BYTES_MAX).contains(&len) || end - at < (HEAD_BYTES + len) as u64 {
-        return Err(BadBatch::Broken("a batch begins and is cut off"));
-    }
-    let body = Bytes::from(read_exact(file, at + HEAD_BYTES as u64, len)?);
-    if crc32c::crc32c(&body) != crc {
+    let len = word(head, 4) as usize;
+    if (FIXED_BYTES..=BODY_BYTES_MAX).contains(&len) { Ok(len) } else { Err(CUT_OFF) }
+}
+
+fn checked(head: &[u8], body: Bytes) -> Result<(Meta, Bytes), BadBatch> {
+    if crc32c::crc32c(&body) != word(head, 8) {
         return Err(BadBatch::Broken("the checksum of a batch is wrong"));
     }
-    Ok((meta(&body), body.slice(FIXED_BYTES..), (HEAD_BYTES + len) as u64))
+    Ok((meta(&body), body.slice(FIXED_BYTES..)))
 }
 
 fn meta(body: &[u8]) -> Meta {

@@ -6,10 +6,10 @@ use std::fmt;
 use std::path::Path;
 
 use super::batch::{self, BadBatch};
-use super::disk::{Disk, read_exact, replace};
-use super::open::{self, MARK, OpenError};
+use super::disk::{Disk, read_exact, read_whole, replace};
+use super::open::{self, OpenError};
 use super::segment::{self, PartitionId};
-use super::topics::Topics;
+use super::topics::{self, Topics};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,6 @@ struct Walk {
     /// Where the whole batches are, and how long.
     whole: Vec<(u64, u64)>,
     damages: Vec<Damage>,
-    index_is_bad: bool,
 }
 
 /// Reads a whole log and names every damage; changes nothing.
@@ -74,53 +73,49 @@ struct Walk {
 /// When it is no log, or is in use.
 pub fn check(dir: &Path) -> Result<Report, OpenError> {
     let (disk, _lock) = existing(dir)?;
-    Ok(examine(&*disk)?.0)
+    check_on(&*disk)
+}
+
+/// Reads a log on any file system.
+pub(super) fn check_on(disk: &dyn Disk) -> Result<Report, OpenError> {
+    Ok(examine(disk)?.0)
 }
 
 /// Makes a log open again.
 ///
 /// # Errors
-/// When it is no log, is in use, or cannot be mended (its `topics.json` is damaged).
+/// When it is no log, is in use, or cannot be mended (its `topics.json` is lost).
 pub fn repair(dir: &Path) -> Result<Report, OpenError> {
     let (disk, _lock) = existing(dir)?;
     repair_on(&*disk)
 }
 
+/// The folder of a log that is there.
 fn existing(dir: &Path) -> Result<(std::sync::Arc<dyn Disk>, std::fs::File), OpenError> {
-    if !dir.is_dir() {
+    if std::fs::read_dir(dir)?.next().is_none() {
         return Err(OpenError::Foreign(dir.to_owned()));
-    }
-    let has_segments = std::fs::read_dir(dir)?
-        .flatten()
-        .any(|e| e.file_name().to_str().is_some_and(|n| segment::number_of(n).is_some()));
-    if !dir.join(MARK).exists() && !has_segments {
-        return Err(OpenError::Foreign(dir.to_owned()));
-    }
-    if !dir.join(MARK).exists() {
-        // Its mark is lost; the segments say that it is a log.
-        return Err(OpenError::Damaged(format!(
-            "there are segments, but no `{MARK}`; write {{\"format\":1}} into that file"
-        )));
     }
     open::folder(dir)
 }
 
 fn examine(disk: &dyn Disk) -> Result<(Report, BTreeMap<u64, Walk>), OpenError> {
-    open::format(disk)?;
-    let topics = Topics::load(disk).map_err(|e| {
-        OpenError::Damaged(format!("topics.json: {e}; it has to be brought back from a copy"))
-    })?;
     let names = disk.list()?;
+    let numbers = open::numbers(&names);
+    let is_new = numbers.is_empty() && !names.iter().any(|n| n == topics::FILE);
+    let topics = if is_new { Topics::default() } else { open::topics(disk)? };
     let mut report = Report::default();
     let mut runs: BTreeMap<PartitionId, Vec<(i64, i64)>> = BTreeMap::new();
     let mut walks = BTreeMap::new();
-    let numbers = open::numbers(&names);
     for number in &numbers {
         let sealed = names.contains(&segment::index_name(*number));
         let last = numbers.last() == Some(number);
         let walk = walk(disk, *number, (sealed, last), &mut runs, &mut report)?;
         report.damages.extend(walk.damages.iter().cloned());
         walks.insert(*number, walk);
+    }
+    for file in open::missing(&names, &numbers) {
+        let what = "it is not there, and its index is".to_owned();
+        report.damages.push(Damage { file, at: 0, what, torn: false });
     }
     report.segments = numbers.len();
     for (id, runs) in &runs {
@@ -151,7 +146,6 @@ fn walk(
         {
             Ok(len) => end = len,
             Err(error) => {
-                walk.index_is_bad = true;
                 let index = segment::index_name(number);
                 walk.damages.push(damage(&index, 0, error.to_string(), false));
             }
@@ -172,12 +166,14 @@ fn walk(
             }
             Err(BadBatch::End) => return Ok(walk),
             Err(error) => {
-                let next = segment::later_batches(&*file, at + 1)?.find(|(p, _)| *p < end);
-                let synced = next.is_some_and(|(_, m)| m.synced_to > at);
+                let later = segment::later_batches(&*file, at + 1)?.filter(|(p, _)| *p < end);
+                let later: Vec<_> = later.collect();
+                // Any of them: those of the same group do not know of it.
+                let synced = later.iter().any(|(_, meta)| meta.synced_to > at);
                 let torn = last && !sealed && !synced;
                 walk.damages.push(damage(&name, at, error.to_string(), torn));
-                match next {
-                    Some((position, _)) if !torn => at = position,
+                match later.first() {
+                    Some((position, _)) if !torn => at = *position,
                     _ => return Ok(walk),
                 }
             }
@@ -185,38 +181,64 @@ fn walk(
     }
 }
 
-fn repair_on(disk: &dyn Disk) -> Result<Report, OpenError> {
+/// Mends a log on any file system.
+pub(super) fn repair_on(disk: &dyn Disk) -> Result<Report, OpenError> {
     let (mut report, walks) = examine(disk)?;
+    let names = disk.list()?;
+    let mut done = Vec::new();
+    let mut set_index_aside = |number: u64| -> Result<(), OpenError> {
+        let index = segment::index_name(number);
+        if names.contains(&index) {
+            let aside = free_name(&names, &index);
+            disk.rename(&index, &aside)?;
+            done.push(format!("{index} set aside as {aside}"));
+        }
+        Ok(())
+    };
+    for missing in open::missing(&names, &open::numbers(&names)) {
+        set_index_aside(segment::number_of(&missing).unwrap_or(0))?;
+    }
+    for (number, _) in walks.iter().filter(|(_, w)| w.damages.iter().any(|d| !d.torn)) {
+        set_index_aside(*number)?;
+    }
+    disk.sync()?;
+    report.done = done;
     for (number, walk) in walks.iter().filter(|(_, w)| !w.damages.is_empty()) {
-        let (name, index) = (segment::file_name(*number), segment::index_name(*number));
+        let name = segment::file_name(*number);
         if walk.damages.iter().all(|d| d.torn) {
             let file = disk.open(&name)?;
             let end = walk.damages[0].at;
             file.set_len(end)?;
             file.sync()?;
             report.done.push(format!("{name} cut at byte {end}"));
-            continue;
-        }
-        let has_index = disk.list()?.contains(&index);
-        if has_index {
-            disk.rename(&index, &format!("{index}.damaged"))?;
-            report.done.push(format!("{index} set aside; it is made anew when the log opens"));
-        }
-        if walk.damages.iter().any(|d| d.file == name) {
-            let file = disk.open(&name)?;
-            let mut whole = segment::MAGIC.to_vec();
-            whole.extend_from_slice(&number.to_le_bytes());
-            for (at, len) in &walk.whole {
-                let len = usize::try_from(*len).map_err(|_| OpenError::Format(len.to_string()))?;
-                whole.extend_from_slice(&read_exact(&*file, *at, len)?);
-            }
-            disk.rename(&name, &format!("{name}.damaged"))?;
-            replace(disk, &name, &whole)?;
+        } else if walk.damages.iter().any(|d| d.file == name) {
+            // The old one stays in place until both the copy and the new one are durable.
+            let aside = free_name(&names, &name);
+            replace(disk, &aside, &read_whole(disk, &name)?)?;
+            replace(disk, &name, &whole_batches(disk, *number, walk)?)?;
             report.done.push(format!(
-                "{name} written anew from its whole batches; the old one is {name}.damaged"
+                "{name} written anew from its whole batches; as it was it is {aside}"
             ));
         }
-        disk.sync()?;
     }
     Ok(report)
+}
+
+/// A segment's head and what can be read of it.
+fn whole_batches(disk: &dyn Disk, number: u64, walk: &Walk) -> Result<Vec<u8>, OpenError> {
+    let file = disk.open(&segment::file_name(number))?;
+    let mut whole = segment::MAGIC.to_vec();
+    whole.extend_from_slice(&number.to_le_bytes());
+    for (at, len) in &walk.whole {
+        let len = usize::try_from(*len).map_err(|_| OpenError::Format(len.to_string()))?;
+        whole.extend_from_slice(&read_exact(&*file, *at, len)?);
+    }
+    Ok(whole)
+}
+
+/// Where a file can be set aside without taking the place of another.
+fn free_name(names: &[String], name: &str) -> String {
+    let numbered = (2..).map(|n| format!("{name}.damaged-{n}"));
+    let mut all = std::iter::once(format!("{name}.damaged")).chain(numbered);
+    all.find(|aside| !names.contains(aside)).expect("the numbers are endless")
 }

@@ -26,8 +26,10 @@ pub struct Found {
 pub struct Index {
     /// Topics.
     pub topics: Topics,
-    /// By number; the last one is being written.
+    /// By number; the last one is being written, if it is not sealed.
     pub segments: BTreeMap<u64, Segment>,
+    /// The number of the next segment.
+    pub next_number: u64,
     /// Entries of sealed segments, the one read last in front.
     recent: VecDeque<(u64, Arc<Entries>)>,
 }
@@ -35,8 +37,8 @@ pub struct Index {
 impl Index {
     /// What was found at open.
     #[must_use]
-    pub fn new(topics: Topics, segments: BTreeMap<u64, Segment>) -> Self {
-        Self { topics, segments, recent: VecDeque::new() }
+    pub fn new(topics: Topics, segments: BTreeMap<u64, Segment>, next_number: u64) -> Self {
+        Self { topics, segments, next_number, recent: VecDeque::new() }
     }
 
     /// Start and end of a partition.

@@ -12,12 +12,16 @@ use std::io;
 use std::sync::Arc;
 
 use super::batch::{self, BadBatch, Meta};
-use super::disk::{Disk, DiskFile, read_exact, read_whole, replace};
+use super::disk::{Disk, DiskFile, read_exact, read_whole};
 
 /// Begins every segment.
 pub const MAGIC: [u8; 8] = *b"TGSEG1\0\0";
 /// Magic and number.
 pub const HEAD_BYTES: u64 = 16;
+/// How much is searched for a batch at once: little where one is expected, more the longer none is
+/// found.
+const SEARCH_BYTES_MIN: usize = 4096;
+const SEARCH_BYTES_MAX: usize = 1 << 20;
 const INDEX_MAGIC: [u8; 8] = *b"TGIDX1\0\0";
 const ENTRY_BYTES: usize = 40;
 const SUMMARY_BYTES: usize = 32;
@@ -35,6 +39,8 @@ pub struct Entry {
     pub count: u32,
     /// Where it begins in the segment.
     pub position: u64,
+    /// How long it is, in bytes.
+    pub len: u32,
     /// The highest time in it.
     pub max_time: i64,
 }
@@ -85,6 +91,8 @@ pub struct Scan {
     pub entries: Entries,
     /// Where they end.
     pub len: u64,
+    /// How far the file is durable for certain: where the last group begins, 0 without one.
+    pub synced: u64,
     /// The time of the last append.
     pub appended: i64,
     /// What is wrong behind `len`, if anything is.
@@ -145,9 +153,11 @@ pub fn scan(file: &dyn DiskFile, mut keep: impl FnMut(&Meta) -> bool) -> io::Res
                     base: meta.base,
                     count: meta.count,
                     position: scan.len,
+                    len: u32::try_from(len).expect("a batch is below 4 GiB"),
                     max_time: meta.max_time,
                 };
                 scan.entries.entry((meta.topic, meta.partition)).or_default().push(entry);
+                scan.synced = meta.synced_to.min(scan.len);
                 scan.len += len;
                 scan.appended = meta.append_time;
             }
@@ -174,20 +184,26 @@ pub fn later_batches(
     file: &dyn DiskFile,
     from: u64,
 ) -> io::Result<impl Iterator<Item = (u64, Meta)>> {
-    let end = file.size()?;
-    let rest =
-        read_exact(file, from.min(end), usize::try_from(end.saturating_sub(from)).unwrap_or(0))?;
+    let (end, mut at, mut piece) = (file.size()?, from, SEARCH_BYTES_MIN);
     let mut found = Vec::new();
-    let mut i = 0;
-    while let Some(next) = rest[i..].windows(4).position(|w| w == batch::MAGIC) {
-        i += next;
-        match batch::read(file, from + i as u64, end) {
+    while at + batch::MAGIC.len() as u64 <= end {
+        let len = piece.min(usize::try_from(end - at).unwrap_or(piece));
+        let bytes = read_exact(file, at, len)?;
+        let Some(i) = bytes.windows(4).position(|w| w == batch::MAGIC) else {
+            // A magic may begin in the last three bytes.
+            at += (len - 3) as u64;
+            piece = SEARCH_BYTES_MAX.min(piece * 2);
+            continue;
+        };
+        at += i as u64;
+        piece = SEARCH_BYTES_MIN;
+        match batch::read(file, at, end) {
             Ok((meta, _, len)) => {
-                found.push((from + i as u64, meta));
-                i += usize::try_from(len).unwrap_or(1);
+                found.push((at, meta));
+                at += len;
             }
             Err(BadBatch::Io(error)) => return Err(error),
-            Err(_) => i += 1,
+            Err(_) => at += 1,
         }
     }
     Ok(found.into_iter())
@@ -204,8 +220,11 @@ pub fn summarise(entries: &Entries) -> BTreeMap<PartitionId, Summary> {
     entries.iter().filter_map(of).collect()
 }
 
-/// Writes the index of a segment: after this it is sealed.
-pub fn write_index(disk: &dyn Disk, segment: &Segment, entries: &Entries) -> io::Result<()> {
+/// The index of a segment whose entries are in memory: its name, and its bytes. With this file in
+/// place it is sealed.
+#[must_use]
+pub fn index(segment: &Segment) -> Option<(String, Vec<u8>)> {
+    let entries = segment.entries.as_ref()?;
     let mut bytes = Vec::new();
     let mut count = 0u32;
     for (id, entries) in entries {
@@ -216,7 +235,7 @@ pub fn write_index(disk: &dyn Disk, segment: &Segment, entries: &Entries) -> io:
             bytes.extend_from_slice(&entry.position.to_le_bytes());
             bytes.extend_from_slice(&entry.max_time.to_le_bytes());
             bytes.extend_from_slice(&entry.count.to_le_bytes());
-            bytes.extend_from_slice(&[0; 4]);
+            bytes.extend_from_slice(&entry.len.to_le_bytes());
             count += 1;
         }
     }
@@ -240,7 +259,7 @@ pub fn write_index(disk: &dyn Disk, segment: &Segment, entries: &Entries) -> io:
     footer.extend_from_slice(&crc32c::crc32c(&footer).to_le_bytes());
     debug_assert_eq!(footer.len(), FOOTER_BYTES);
     bytes.extend_from_slice(&footer);
-    replace(disk, &index_name(segment.number), &bytes)
+    Some((index_name(segment.number), bytes))
 }
 
 /// What an index file says, without its entries.
@@ -330,6 +349,7 @@ pub fn read_entries(disk: &dyn Disk, number: u64) -> io::Result<Entries> {
             position: eight(16).cast_unsigned(),
             max_time: eight(24),
             count: four(32),
+            len: four(36),
         };
         all.entry((four(0), four(4))).or_default().push(entry);
     }

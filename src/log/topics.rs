@@ -31,11 +31,6 @@ impl Topic {
     pub fn tag(&self) -> Option<LogTag> {
         LogTag::new(&self.log)
     }
-
-    /// Its partitions.
-    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> {
-        (0..u32::try_from(self.next.len()).unwrap_or(0)).map(|p| (self.id, p))
-    }
 }
 
 /// All topics.
@@ -52,8 +47,7 @@ impl Topics {
     /// Reads the file.
     pub fn load(disk: &dyn Disk) -> io::Result<Self> {
         let bytes = read_whole(disk, FILE)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{FILE}: {e}")))
+        serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     }
 
     /// Writes the file, durable.
@@ -73,6 +67,14 @@ impl Topics {
         self.next_id += 1;
         let topic = Topic { id, log: random_tag(), next: vec![0; partitions] };
         self.topics.entry(name.to_string()).or_insert(topic)
+    }
+
+    /// Remembers that the offsets of a partition below `end` were given out.
+    pub fn give_out(&mut self, id: PartitionId, end: i64) {
+        let topic = self.topics.values_mut().find(|topic| topic.id == id.0);
+        if let Some(next) = topic.and_then(|topic| topic.next.get_mut(id.1 as usize)) {
+            *next = end.max(*next);
+        }
     }
 }
 

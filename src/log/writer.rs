@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::batch::{self, Meta};
-use super::disk::Disk;
+use super::disk::{Disk, replace};
 use super::index::Index;
 use super::partitioner::partition_of;
 use super::segment::{self, Entry, PartitionId};
@@ -60,14 +60,19 @@ pub enum Ask {
     Retain(oneshot::Sender<()>),
 }
 
-/// One append that waits for its group.
+/// One append that waits for its group: the fields of `Ask::Append`.
 #[derive(Debug)]
-struct Waiting {
-    topic: TopicName,
-    key: Option<Bytes>,
-    value: Bytes,
-    time: TimestampMs,
-    done: oneshot::Sender<Appended>,
+pub struct Waiting {
+    /// Where to.
+    pub topic: TopicName,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Bytes,
+    /// Its time.
+    pub time: TimestampMs,
+    /// Told when it is durable.
+    pub done: oneshot::Sender<Appended>,
 }
 
 /// A record that has its place, and who waits for it.
@@ -84,6 +89,8 @@ pub struct Writer {
     round: usize,
     /// The last segment must not be written to any more.
     broken: bool,
+    /// The file of topics may be another than the index has: a change of it has failed.
+    topics_differ: bool,
 }
 
 impl Writer {
@@ -95,7 +102,8 @@ impl Writer {
         settings: Settings,
         changed: watch::Sender<u64>,
     ) -> Self {
-        Self { disk, index, settings, changed, round: 0, broken: false }
+        let (round, broken, topics_differ) = (0, false, false);
+        Self { disk, index, settings, changed, round, broken, topics_differ }
     }
 
     /// Serves until nobody can ask any more.
@@ -131,13 +139,16 @@ impl Writer {
         asks: &mut mpsc::Receiver<Ask>,
     ) -> (Vec<Waiting>, Option<Ask>) {
         let until = Instant::now() + self.settings.commit_interval;
-        let mut bytes = first.value.len();
+        let size =
+            |waiting: &Waiting| waiting.value.len() + waiting.key.as_ref().map_or(0, Bytes::len);
+        let mut bytes = size(&first);
         let mut group = vec![first];
         while group.len() < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
             match tokio::time::timeout_at(until, asks.recv()).await {
                 Ok(Some(Ask::Append { topic, key, value, time, done })) => {
-                    bytes += value.len();
-                    group.push(Waiting { topic, key, value, time, done });
+                    let next = Waiting { topic, key, value, time, done };
+                    bytes += size(&next);
+                    group.push(next);
                 }
                 Ok(other) => return (group, other),
                 Err(_) => break,
@@ -146,7 +157,8 @@ impl Writer {
         (group, None)
     }
 
-    fn other(&mut self, ask: Ask) {
+    /// Does what is no append.
+    pub fn other(&mut self, ask: Ask) {
         match ask {
             Ask::Append { .. } => unreachable!("appends are gathered"),
             Ask::Create(topic, partitions, done) => {
@@ -168,17 +180,19 @@ impl Writer {
     }
 
     /// Changes the topics: on the disk first, then for readers.
-    fn change(&self, change: impl FnOnce(&mut Topics)) -> io::Result<()> {
+    fn change(&mut self, change: impl FnOnce(&mut Topics)) -> io::Result<()> {
         let mut topics = self.lock().topics.clone();
         change(&mut topics);
+        self.topics_differ = true;
         topics.save(&*self.disk)?;
+        self.topics_differ = false;
         self.lock().topics = topics;
         self.tell();
         Ok(())
     }
 
     /// Writes a group and tells each of its members what came of it.
-    fn commit(&mut self, group: Vec<Waiting>, now: TimestampMs) {
+    pub fn commit(&mut self, group: Vec<Waiting>, now: TimestampMs) {
         if let Err(error) = self.ready(&group) {
             for waiting in group {
                 let _ = waiting.done.send(Err(unavailable(&error)));
@@ -201,13 +215,17 @@ impl Writer {
             let says = format!("{free} bytes are free on the disk, {reserve} are kept in reserve");
             return Err(io::Error::new(io::ErrorKind::StorageFull, says));
         }
+        if self.topics_differ {
+            // A topic that is written to must not be gone after a crash.
+            self.change(|_| ())?;
+        }
         let (full, unknown) = {
             let index = self.lock();
             let full = index
                 .segments
                 .values()
                 .next_back()
-                .is_none_or(|s| s.len >= self.settings.segment_bytes);
+                .is_none_or(|s| s.entries.is_none() || s.len >= self.settings.segment_bytes);
             let topics = group.iter().map(|w| &w.topic);
             (full, topics.filter(|t| index.topics.get(t).is_none()).cloned().collect::<Vec<_>>())
         };
@@ -264,13 +282,19 @@ impl Writer {
                 .iter()
                 .map(|(w, _, _)| (w.time.0, w.key.clone(), w.value.clone()))
                 .collect();
+            let before = bytes.len();
             batch::write(&mut bytes, &meta, &records);
-            entries.push((id, Entry { base, count, position, max_time }));
+            let len = u32::try_from(bytes.len() - before).expect("a group is below 4 GiB");
+            entries.push((id, Entry { base, count, position, len, max_time }));
         }
         if let Err(error) = file.write_at(&bytes, start) {
-            // What may stand there is not part of the log; the next group overwrites it.
-            self.broken |= file.set_len(start).is_err();
-            return Err(unavailable(&error));
+            // Only when it is off the disk for certain can its producers be told so.
+            let Err(and) = file.set_len(start).and_then(|()| file.sync()) else {
+                return Err(unavailable(&error));
+            };
+            self.broken = true;
+            let says = format!("{error}, and what was written of it cannot be cut off: {and}");
+            return Err(SinkError::Unknown("embedded".to_owned(), says));
         }
         if let Err(error) = file.sync() {
             self.broken = true;
@@ -282,22 +306,31 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the last segment as long as it is known to be durable, and begins the next one.
-    pub fn roll(&mut self) -> io::Result<()> {
-        let last = {
+    /// Seals the last segment as long as it is known to be durable, if it is not sealed already,
+    /// and begins the next one.
+    fn roll(&mut self) -> io::Result<()> {
+        let (last, unsealed, file) = {
             let index = self.lock();
-            index.segments.values().next_back().map(|segment| {
-                let entries = segment.entries.as_ref().expect("the last one's are in memory");
-                segment::write_index(&*self.disk, segment, entries).map(|()| segment.number)
-            })
+            let last = index.segments.values().next_back();
+            let file = last.map(|s| (Arc::clone(&s.file), s.len));
+            (last.map(|s| s.number), last.and_then(segment::index), file)
         };
-        let number = last.transpose()?;
-        let next = segment::create(&*self.disk, number.map_or(1, |n| n + 1))?;
+        if let Some((file, len)) = file.filter(|_| self.broken)
+            && let Err(error) = file.set_len(len).and_then(|()| file.sync())
+        {
+            // Its index says how long it is. But should that be lost one day, this would come up.
+            tracing::warn!(%error, "what was not acknowledged cannot be cut off");
+        }
+        if let Some((name, bytes)) = unsealed {
+            replace(&*self.disk, &name, &bytes)?;
+        }
+        let number = self.lock().next_number;
+        let next = segment::create(&*self.disk, number)?;
         let mut index = self.lock();
-        if let Some(sealed) = number.and_then(|n| index.segments.get_mut(&n)) {
-            let entries = Arc::new(sealed.entries.take().unwrap_or_default());
-            let number = sealed.number;
-            index.keep(number, &entries);
+        index.next_number = next.number + 1;
+        let sealed = last.and_then(|n| index.segments.get_mut(&n));
+        if let Some((number, entries)) = sealed.and_then(|s| Some((s.number, s.entries.take()?))) {
+            index.keep(number, &Arc::new(entries));
         }
         index.segments.insert(next.number, next);
         drop(index);
@@ -306,7 +339,7 @@ impl Writer {
     }
 
     /// Deletes whole sealed segments that are too old, or more than there may be.
-    fn retain(&mut self, now: TimestampMs) {
+    pub fn retain(&mut self, now: TimestampMs) {
         while let Some(number) = self.too_many(now) {
             if let Err(error) = self.delete(number) {
                 tracing::warn!(%error, segment = number, "an old segment cannot be deleted");
@@ -325,28 +358,25 @@ impl Writer {
         (too_old || too_large).then_some(oldest.number)
     }
 
-    fn delete(&self, number: u64) -> io::Result<()> {
-        // Offsets that were given out stay given out, also when no record is left to show it.
-        let mut topics = self.lock().topics.clone();
-        let ends: Vec<_> = {
+    fn delete(&mut self, number: u64) -> io::Result<()> {
+        // Offsets that were given out stay given out, also when no record is left to show it. (Most
+        // often one is left: then nothing is written, which a full disk would not take.)
+        let unshown: Vec<_> = {
             let index = self.lock();
-            let all = topics.topics.values().flat_map(|t| t.partitions().collect::<Vec<_>>());
-            all.map(|id| (id, index.range(id).1)).collect()
+            let Some(segment) = index.segments.get(&number) else { return Ok(()) };
+            let later = |id| index.from(id, 0).any(|(found, _)| found.number > number);
+            segment.summaries.iter().filter(|(id, _)| !later(**id)).map(|(id, _)| *id).collect()
         };
-        for topic in topics.topics.values_mut() {
-            for (id, end) in ends.iter().filter(|(id, _)| id.0 == topic.id) {
-                topic.next[id.1 as usize] = *end;
-            }
+        if !unshown.is_empty() {
+            let ends: Vec<_> = unshown.iter().map(|id| (*id, self.lock().range(*id).1)).collect();
+            self.change(|topics| ends.iter().for_each(|(id, end)| topics.give_out(*id, *end)))?;
         }
-        topics.save(&*self.disk)?;
-        let mut index = self.lock();
-        index.topics = topics;
-        index.segments.remove(&number);
-        drop(index);
+        self.lock().segments.remove(&number);
         self.tell();
+        // The index goes last: without it the segment would be read to the end of its file.
         self.disk.remove(&segment::file_name(number))?;
-        self.disk.remove(&segment::index_name(number))?;
-        self.disk.sync()
+        self.disk.sync()?;
+        self.disk.remove(&segment::index_name(number))
     }
 
     fn tell(&self) {

@@ -3,7 +3,7 @@
 //! The log's reads block; they run on threads for that. The tail is woken by the log and reads as
 //! everybody does: it keeps a position per partition and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Source for EmbeddedSource {
 
     async fn tail(&self, topics: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
         let mut changed = self.log.changed();
-        let mut tail = Tail { source: self, out, followed: BTreeMap::new(), surveyed: false };
+        let mut tail = Tail::new(self, out);
         loop {
             changed.mark_unchanged();
             let retry = match tail.round(&topics).await {
@@ -120,22 +120,28 @@ struct Tail<'a> {
     source: &'a EmbeddedSource,
     out: mpsc::Sender<TailEvent>,
     followed: BTreeMap<TopicPartition, (Option<LogTag>, Offset)>,
+    /// Topics that were followed and are not there: when they come again, it is another one.
+    gone: BTreeSet<TopicName>,
     surveyed: bool,
 }
 
-impl Tail<'_> {
+impl<'a> Tail<'a> {
+    fn new(source: &'a EmbeddedSource, out: mpsc::Sender<TailEvent>) -> Self {
+        Self { source, out, followed: BTreeMap::new(), gone: BTreeSet::new(), surveyed: false }
+    }
+
     /// Tells everything that is new. True: something could not be read and is to be tried again.
     async fn round(&mut self, topics: &[TopicName]) -> Result<bool, Closed> {
         let mut retry = false;
         for topic in topics {
             let Some(info) = self.source.log.topic(topic) else {
-                let known = self.followed.len();
-                self.followed.retain(|tp, _| tp.topic != *topic);
-                if self.followed.len() < known {
+                let was_followed = self.followed.keys().any(|tp| tp.topic == *topic);
+                if was_followed && self.gone.insert(topic.clone()) {
                     self.tell(TailEvent::Gone { topic: topic.clone() }).await?;
                 }
                 continue;
             };
+            self.gone.remove(topic);
             for partition in 0..info.partitions {
                 let tp = TopicPartition::new(topic.clone(), partition);
                 retry |= self.partition(&tp, info.log).await?.is_none();
@@ -163,9 +169,7 @@ impl Tail<'_> {
                 None => (marks.end, None),
             };
             if after.is_some() || !self.followed.contains_key(tp) {
-                let Some(last) = self.time_before(tp, marks.start, next).await else {
-                    return Ok(None);
-                };
+                let Some(last) = self.time_before(tp, marks.start, next).await else { continue };
                 self.followed.insert(tp.clone(), (log, next));
                 let (tp, append_time) = (tp.clone(), false);
                 self.tell(TailEvent::Opened { tp, log, append_time, next, last, after }).await?;
@@ -200,7 +204,8 @@ impl Tail<'_> {
         }
     }
 
-    /// The time of the record before `next`, if one is kept. `None`: it could not be read.
+    /// The time of the record before `next`, if one is kept and can be read. `None`: the partition
+    /// is not any more what it was, look again.
     async fn time_before(
         &self,
         tp: &TopicPartition,
@@ -212,9 +217,15 @@ impl Tail<'_> {
         }
         match self.source.read(tp, Offset(next.0 - 1), next, 1).await {
             Ok(fetched) => Some(fetched.records.last().map(|record| record.time)),
+            Err(
+                SourceError::OutOfRange { .. }
+                | SourceError::UnknownTopic(_)
+                | SourceError::UnknownPartition(_),
+            ) => None,
             Err(error) => {
+                // What comes after it can be told all the same.
                 tracing::error!(%error, "the log's end cannot be read");
-                None
+                Some(None)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
-mod checker;
 mod browser;
+mod checker;
 mod clients;
 mod delivery;
 mod golden;
@@ -9,5 +9,6 @@ mod house_style;
 mod http_contract;
 mod kafka_source;
 mod load;
+mod log_commands;
 mod positions;
 mod support;

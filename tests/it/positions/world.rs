@@ -272,7 +272,9 @@ fn gateway(kind: Kind, partitions: i32, topics: &[String; 2]) -> Gateway {
     let more = aliased + "aliases = [\"also-second\"]\n[session]\nretry_ms = 100\n";
     match kind {
         Kind::Kafka => Gateway::kafka(&shared().bootstrap(), streams, &more),
-        Kind::Embedded => Gateway::embedded_with(partitions, streams, &more),
+        Kind::Embedded => {
+            Gateway::embedded_with(&format!("partitions = {partitions}"), streams, &more)
+        }
     }
 }
 

@@ -23,18 +23,21 @@ impl Gateway {
     /// Over the embedded log in a folder of its own, with intake. `more`: further config text.
     #[must_use]
     pub fn embedded(streams: Streams<'_>, more: &str) -> Self {
-        Self::embedded_with(1, streams, more)
+        Self::embedded_with("", streams, more)
     }
 
-    /// Over an embedded log whose topics have so many partitions.
+    /// As `embedded`. `keys`: what else the config says of the log.
     #[must_use]
-    pub fn embedded_with(partitions: i32, streams: Streams<'_>, more: &str) -> Self {
+    pub fn embedded_with(keys: &str, streams: Streams<'_>, more: &str) -> Self {
         let more = format!("{more}\n[intake]\nenabled = true\n");
-        let source = |dir: &Path| {
-            let log = dir.join("log");
-            format!("[embedded]\ndata_dir = {log:?}\npartitions = {partitions}\n")
-        };
+        let source = |dir: &Path| format!("[embedded]\ndata_dir = {:?}\n{keys}\n", dir.join("log"));
         Self::start(source, streams, &more)
+    }
+
+    /// The folder of its embedded log.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.path().join("log")
     }
 
     /// Over a Kafka. `more`: further config text.
