@@ -12,7 +12,9 @@ const ARGS = [
 // A page of a fresh browser, and what went wrong on it.
 exports.open = async () => {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  const browser = await chromium.launch({ executablePath, args: ARGS });
+  // Its crash handler writes below HOME; the tests run it in a folder that goes with them.
+  const env = { ...process.env, HOME: process.cwd() };
+  const browser = await chromium.launch({ executablePath, args: ARGS, env });
   process.stdin.resume().on("end", async () => {
     await browser.close();
     process.exit(0);

@@ -106,10 +106,8 @@ fn write(to: SocketAddr, from: usize, how_many: usize, ledger: &Mutex<Ledger>) {
         // One of them is big.
         let size = if n == 30 { 150_000 } else { 300 + n * 37 % 400 };
         let filler = "x".repeat(size);
-        format!(
-            r#"{{"meta":{{"stream":"mediawiki.recentchange","key":"k{n}"}},"title":"Page {n}",{}}}"#,
-            format_args!(r#""text":"{filler}half{filler}""#),
-        )
+        let meta = format!(r#"{{"stream":"mediawiki.recentchange","key":"k{n}"}}"#);
+        format!(r#"{{"meta":{meta},"title":"Page {n}","text":"{filler}half{filler}"}}"#)
     };
     let events: Vec<_> = (from..from + how_many).map(event).collect();
     let body = format!("[{}]", events.join(","));

@@ -1,5 +1,5 @@
-//! eventsource-client (crates.io): reconnects by itself and sends the last id back. It says each end
-//! and each cut as an error, after which it is read on.
+//! eventsource-client (crates.io): reconnects by itself and sends the last id back. It says each
+//! end and each cut as an error, after which it is read on.
 
 use std::io::Read;
 use std::time::Duration;
