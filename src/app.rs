@@ -87,7 +87,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
-        settings: http::Settings::default(),
+        settings: http::Settings { compress: config.session.compress, ..Default::default() },
     };
     let mut extra = axum::Router::new();
     if config.intake {

@@ -99,7 +99,7 @@ pub struct SessionConfig {
     pub retry_ms: u64,
     /// Threads that write to readers; 0: half the cores.
     pub shards: u64,
-    /// Accepted; nothing is compressed yet.
+    /// Who gets a compressed stream.
     pub compress: Compress,
 }
 

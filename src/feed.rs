@@ -28,6 +28,7 @@ use crate::position::{PartitionPosition, PositionTime};
 use crate::source::{Loss, Source, TailEvent};
 
 pub mod encode;
+mod encoded;
 pub mod frame;
 pub mod history;
 pub mod lines;
@@ -36,6 +37,9 @@ pub mod ring;
 pub mod tail;
 pub mod vector;
 
+use encode::{Coding, Piece};
+use encoded::Runs;
+use frame::Framing;
 use lines::Lines;
 use ring::Ring;
 use tail::{Remembered, TailRecord, Tails};
@@ -70,6 +74,7 @@ impl Default for Settings {
 pub struct Feed {
     topics: Vec<TopicName>,
     ring: Mutex<Ring>,
+    runs: Runs,
     /// The ring's head index; who waits for entries watches it.
     head: watch::Sender<u64>,
     readers: AtomicUsize,
@@ -87,6 +92,19 @@ impl Feed {
     #[must_use]
     pub fn now(&self) -> Cursor {
         self.ring().head()
+    }
+
+    /// What the entries `from .. until` are compressed to, in their order. `None`: the entry shows
+    /// nothing, or was passed before anybody asked; fewer: there is no room for an encoder.
+    /// `join`: a reader waits for a join point.
+    #[must_use]
+    pub fn pieces(
+        &self,
+        run: (Framing, Coding),
+        entries: (u64, u64),
+        join: bool,
+    ) -> Vec<Option<Piece>> {
+        self.runs.pieces(&self.ring, run, entries, join)
     }
 
     /// Says when the head moves.
@@ -322,6 +340,7 @@ impl Hub {
         let feed = Arc::new(Feed {
             topics: selection.topics.clone(),
             ring: Mutex::new(Ring::new(vector, self.settings.ring_bytes)),
+            runs: Runs::default(),
             head: watch::Sender::new(0),
             readers: AtomicUsize::new(1),
             idle_since: Mutex::new(Instant::now()),
@@ -337,6 +356,7 @@ impl Hub {
         state.feeds.retain(|_, feed| {
             let idle_since = *feed.idle_since.lock().expect("no holder panics");
             let idle = now.saturating_duration_since(idle_since);
+            feed.runs.sweep();
             feed.readers.load(Ordering::Acquire) > 0 || idle < limits::FEED_IDLE
         });
         self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));

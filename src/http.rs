@@ -11,10 +11,12 @@
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::config::Compress;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
 
+mod encoding;
 mod handover;
 mod info;
 pub mod listen;
@@ -30,6 +32,8 @@ pub use router::router;
 /// What the operator may change of the front.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Who gets a compressed stream without asking for one in the query.
+    pub compress: Compress,
     /// Serve the stream browser at `/v2/ui/`.
     pub ui: bool,
     /// For people, in `/_info` and the documentation.
@@ -41,6 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            compress: Compress::Browsers,
             ui: true,
             description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
             home: "/?doc".to_owned(),

@@ -51,6 +51,8 @@ pub const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const RING_DELTAS_MAX: usize = 262_144;
 /// A whole vector stands in the ring of deltas after every so many.
 pub const RING_VECTOR_EVERY: usize = 256;
+/// Encoders at the same time, over all feeds; readers beyond get stored blocks.
+pub const ENCODERS_MAX: usize = 256;
 /// A feed that nobody reads goes after this.
 pub const FEED_IDLE: Duration = Duration::from_secs(30);
 /// Feeds at the same time.

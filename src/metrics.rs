@@ -7,7 +7,8 @@
 use std::sync::Mutex;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::TypedMetric;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -45,6 +46,13 @@ pub struct ByStreamReason {
     pub reason: &'static str,
 }
 
+/// By content encoding.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByEncoding {
+    /// `identity`, `gzip`, `deflate`, `zstd`.
+    pub encoding: &'static str,
+}
+
 /// By source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BySource {
@@ -52,10 +60,22 @@ pub struct BySource {
     pub source: String,
 }
 
+/// A metric as it is documented.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// Its name, of a counter without `_total`.
+    pub name: &'static str,
+    /// `counter`, `gauge`.
+    pub kind: &'static str,
+    /// What it says.
+    pub help: &'static str,
+}
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    described: Vec<Described>,
     combinations: Mutex<std::collections::HashSet<String>>,
     /// Readers connected now, by stream.
     pub connected_clients: Family<ByStream, Gauge>,
@@ -66,8 +86,8 @@ pub struct Metrics {
     pub refusals: Family<ByReason, Counter>,
     /// Events delivered to readers, live and replayed.
     pub events_delivered: Counter,
-    /// Bytes of stream bodies given to connections, before chunk framing.
-    pub delivered_bytes: Counter,
+    /// Bytes of stream bodies given to connections, as they are encoded.
+    pub delivered_bytes: Family<ByEncoding, Counter>,
     /// Records that are no event, each time a feed or a replay passed over one.
     pub events_skipped: Family<ByStreamReason, Counter>,
     /// Gaps said to readers, by reason.
@@ -94,12 +114,12 @@ impl Metrics {
     /// All metrics, at zero.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::default();
+        let (mut registry, mut described) = (Registry::default(), Vec::new());
         let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
                 let metric = Default::default();
-                register(r, $name, $help, &metric);
+                register((r, &mut described), ($name, $help), &metric);
                 metric
             }};
         }
@@ -115,7 +135,10 @@ impl Metrics {
             streams_ended: metric!("tidegate_streams_ended", "Streams ended, by reason"),
             refusals: metric!("tidegate_refusals", "Requests refused, by reason"),
             events_delivered: metric!("tidegate_events_delivered", "Events given to readers"),
-            delivered_bytes: metric!("tidegate_delivered_bytes", "Bytes of stream bodies"),
+            delivered_bytes: metric!(
+                "tidegate_delivered_bytes",
+                "Bytes of stream bodies, by their encoding"
+            ),
             events_skipped: metric!(
                 "tidegate_events_skipped",
                 "Records that are no event, by stream and reason"
@@ -134,8 +157,9 @@ impl Metrics {
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
             combinations: Mutex::default(),
             registry: Registry::default(),
+            described: Vec::new(),
         };
-        this.registry = registry;
+        (this.registry, this.described) = (registry, described);
         this
     }
 
@@ -154,6 +178,12 @@ impl Metrics {
         self.client_connections.get_or_create(&ByStreams { streams: joined }).inc();
     }
 
+    /// All metrics, also those that have no series yet.
+    #[must_use]
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+
     /// The text that Prometheus scrapes (OpenMetrics).
     #[must_use]
     pub fn render(&self) -> String {
@@ -169,9 +199,14 @@ impl Default for Metrics {
     }
 }
 
-fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: &M)
-where
-    M: prometheus_client::registry::Metric + Clone,
+fn register<M>(
+    (registry, described): (&mut Registry, &mut Vec<Described>),
+    (name, help): (&'static str, &'static str),
+    metric: &M,
+) where
+    M: prometheus_client::registry::Metric + TypedMetric + Clone,
 {
     registry.register(name, help, metric.clone());
+    let kind = M::TYPE.as_str();
+    described.push(Described { name, kind, help });
 }

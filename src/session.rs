@@ -18,12 +18,14 @@ use tokio_stream::wrappers::WatchStream;
 
 use crate::catalog::{Catalog, Selection};
 use crate::event::{TimestampMs, TopicPartition};
+use crate::feed::encode::{self, Encoding};
+pub use crate::feed::frame::Framing;
 use crate::feed::history::History;
 use crate::feed::vector::Vector;
 use crate::feed::{FeedHandle, Hub};
 use crate::gate::{Gate, Permit, Refusal};
 use crate::limits;
-use crate::metrics::{ByReason, ByStream, Metrics};
+use crate::metrics::{ByEncoding, ByReason, ByStream, Counter, Metrics};
 use crate::position::LastEventId;
 use crate::position::gap::Gap;
 use crate::source::SourceError;
@@ -47,15 +49,6 @@ use resolve::{NoStart, Resolver};
 pub use state::EndReason;
 use state::{State, Terms};
 
-/// How events are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Framing {
-    /// `text/event-stream`.
-    Sse,
-    /// One JSON object a line.
-    Ndjson,
-}
-
 /// What an operator may change.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -78,6 +71,8 @@ pub struct OpenRequest {
     pub since: Option<TimestampMs>,
     /// How to write.
     pub framing: Framing,
+    /// How the response is compressed.
+    pub encoding: Option<Encoding>,
     /// Say the id before the first event (recognised browsers, `?id=first`). SSE only.
     pub id_first: bool,
     /// Tell gaps as events too (`?gap=event`).
@@ -170,21 +165,22 @@ impl Sessions {
         });
         let keepalive = self.settings.keepalive;
         let terms = Terms { framing: request.framing, keepalive, lifetime, retry_ms };
-        let mut out = VecDeque::from([frames::opening(request.framing)]);
         let id_first = request.id_first && request.framing == Framing::Sse && id != b"[]";
-        if id_first {
-            out.push_back(frames::id_first(retry_ms, &id));
-        }
-        if request.gap_events && !gaps.is_empty() {
-            out.push_back(frames::gap(request.framing, &gaps));
-        }
         for gap in &gaps {
             let reason = gap.reason.as_str();
             self.metrics.gaps.get_or_create(&ByReason { reason }).inc();
             tracing::info!(tp = %gap.tp, from = %gap.from, reason, "gap said");
         }
         let now = Instant::now();
-        let body = SessionBody {
+        let mut out = VecDeque::new();
+        let packed = request.encoding.map(|encoding| {
+            let mut head = Vec::new();
+            let reader = encode::Reader::open(encoding, &mut head);
+            out.extend((!head.is_empty()).then(|| head.into()));
+            Box::new(reader)
+        });
+        let audience = (&request.selection, request.encoding);
+        let mut body = SessionBody {
             phase,
             state: State::new(terms, now, id_first),
             head: WatchStream::new(feed.watch()),
@@ -194,8 +190,17 @@ impl Sessions {
             out,
             drain: WatchStream::new(self.shared.drain.subscribe()),
             timer: Box::pin(tokio::time::sleep_until(now)),
-            presence: Presence::new(&request.selection, permit, Arc::clone(&self.metrics)),
+            packed,
+            wants_join: false,
+            presence: Presence::new(audience, permit, Arc::clone(&self.metrics)),
         };
+        body.say(&frames::opening(request.framing));
+        if id_first {
+            body.say(&frames::id_first(retry_ms, &id));
+        }
+        if request.gap_events && !gaps.is_empty() {
+            body.say(&frames::gap(request.framing, &gaps));
+        }
         Ok(Opened { body, gaps })
     }
 
@@ -282,13 +287,21 @@ fn id_of(vector: &Vector) -> Vec<u8> {
 #[derive(Debug)]
 struct Audience {
     streams: Vec<ByStream>,
+    /// Bytes in their encoding.
+    bytes: Counter,
     metrics: Arc<Metrics>,
 }
 
 impl Audience {
     fn delivered(&self, events: u64, bytes: u64) {
         self.metrics.events_delivered.inc_by(events);
-        self.metrics.delivered_bytes.inc_by(bytes);
+        self.bytes.inc_by(bytes);
+    }
+
+    /// So many readers have passed a gap.
+    fn passed_gap(&self, gap: &Gap, readers: u64) {
+        let reason = gap.reason.as_str();
+        self.metrics.gaps.get_or_create(&ByReason { reason }).inc_by(readers);
     }
 }
 
@@ -301,14 +314,20 @@ struct Presence {
 }
 
 impl Presence {
-    fn new(selection: &Selection, permit: Permit, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        (selection, encoding): (&Selection, Option<Encoding>),
+        permit: Permit,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let names = selection.streams.iter().map(ToString::to_string);
         let streams: Vec<_> = names.map(|stream| ByStream { stream }).collect();
         metrics.stream_opened(&selection.streams);
         for stream in &streams {
             metrics.connected_clients.get_or_create(stream).inc();
         }
-        let of = Arc::new(Audience { streams, metrics });
+        let encoding = encoding.map_or("identity", Encoding::as_str);
+        let bytes = metrics.delivered_bytes.get_or_create_owned(&ByEncoding { encoding });
+        let of = Arc::new(Audience { streams, bytes, metrics });
         Self { of, reason: EndReason::ClientClosed, _permit: permit }
     }
 
@@ -319,7 +338,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let Audience { streams, metrics } = &*self.of;
+        let Audience { streams, metrics, .. } = &*self.of;
         for stream in streams {
             metrics.connected_clients.get_or_create(stream).dec();
         }

@@ -10,6 +10,15 @@
 
 use bytes::Bytes;
 
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// `text/event-stream`.
+    Sse,
+    /// One JSON object a line.
+    Ndjson,
+}
+
 /// Most digits that a chunk's length has (64 MB and more), and its CRLF.
 const HEAD_MAX: usize = 10;
 

@@ -103,6 +103,12 @@ impl Ring {
         self.first + self.entries.len() as u64
     }
 
+    /// The index of the oldest entry that is here.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.first
+    }
+
     /// The vector at the head.
     #[must_use]
     pub fn vector(&self) -> &Vector {

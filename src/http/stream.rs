@@ -11,10 +11,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 
-use super::Front;
 use super::handover::Takeable;
 use super::problem::AppError;
-use crate::catalog::Catalog;
+use super::{Front, encoding};
+use crate::feed::encode::Encoding;
 use crate::gate::Refusal;
 use crate::metrics::ByReason;
 use crate::position::gap::{self, Gap};
@@ -89,11 +89,12 @@ async fn start(
 ) -> Result<Response, AppError> {
     // First of all is the place for what the gate says of the client alone: 400 (no trusted
     // address), 403 (blocked), 429 (holds its limit).
-    let (request, format) = read(&front.catalog, names, uri, headers)?;
+    let (request, format) = read(front, names, uri, headers)?;
+    let encoding = request.encoding;
     let permit = front.gate.admit()?;
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
     let (takeable, body) = Takeable::new(opened.body);
-    let mut response = answer(format, &opened.gaps, body);
+    let mut response = answer(format, encoding, &opened.gaps, body);
     response.extensions_mut().insert(takeable);
     // A connection that has carried a stream carries nothing after it.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -108,16 +109,16 @@ pub(super) async fn describe(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let (_, format) = read(&front.catalog, &names, &uri, &headers)?;
+    let (request, format) = read(&front, &names, &uri, &headers)?;
     if front.gate.is_draining() {
         return Err(front.gate.refused(Refusal::Draining).into());
     }
     // A body of unknown length: nothing must be said about the length of the stream.
     let nothing = futures_util::stream::empty::<Result<bytes::Bytes, std::convert::Infallible>>();
-    Ok(answer(format, &[], Body::from_stream(nothing)))
+    Ok(answer(format, request.encoding, &[], Body::from_stream(nothing)))
 }
 
-fn answer(format: Format, gaps: &[Gap], body: Body) -> Response {
+fn answer(format: Format, encoding: Option<Encoding>, gaps: &[Gap], body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
@@ -125,6 +126,10 @@ fn answer(format: Format, gaps: &[Gap], body: Body) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(encoding) = encoding {
+        let coding = HeaderValue::from_static(encoding.as_str());
+        headers.insert(header::CONTENT_ENCODING, coding);
+    }
     let gaps = gap::header_value(gaps).map(HeaderValue::try_from);
     if let Some(Ok(gaps)) = gaps {
         headers.insert("x-stream-gap", gaps);
@@ -134,12 +139,14 @@ fn answer(format: Format, gaps: &[Gap], body: Body) -> Response {
 
 /// Everything that the text of a request can be refused for, in the contract's order.
 fn read(
-    catalog: &Catalog,
+    front: &Front,
     names: &str,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(OpenRequest, Format), AppError> {
-    let selection = catalog
+    let compress = front.settings.compress;
+    let selection = front
+        .catalog
         .select(names.split(','))
         .map_err(|unknown| AppError::UnknownStreams(unknown.to_string()))?;
     let query = Asked::in_query(uri);
@@ -158,7 +165,9 @@ fn read(
     let framing = format.framing();
     let id_first = framing == Framing::Sse && (query.id_first || is_browser(headers));
     let gap_events = query.gap_events;
-    let request = OpenRequest { selection, last_event_id, since, framing, id_first, gap_events };
+    let encoding = encoding::chosen(compress, query.encoding.as_deref(), headers);
+    let request =
+        OpenRequest { selection, last_event_id, since, framing, encoding, id_first, gap_events };
     Ok((request, format))
 }
 
@@ -171,10 +180,10 @@ fn last_event_id(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// What `?…` asks for; unknown keys are passed over, of a repeated one the first counts.
-/// `encoding` is accepted and has no effect: nothing is compressed yet.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
     since: Option<String>,
+    encoding: Option<String>,
     id_first: bool,
     gap_events: bool,
 }
@@ -187,6 +196,7 @@ impl Asked {
         let first = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         Self {
             since: first("since").map(str::to_owned),
+            encoding: first("encoding").map(str::to_owned),
             id_first: first("id") == Some("first"),
             gap_events: first("gap") == Some("event"),
         }
@@ -195,7 +205,7 @@ impl Asked {
 
 /// Whether the client is a browser's `EventSource`, which gets its id before the first event. Over
 /// plain HTTP to another host Chromium sends neither `Origin` nor `Sec-Fetch-Mode`.
-fn is_browser(headers: &HeaderMap) -> bool {
+pub(super) fn is_browser(headers: &HeaderMap) -> bool {
     let is = |name, test: fn(&[u8]) -> bool| {
         headers.get(name).is_some_and(|value| test(value.as_bytes().trim_ascii()))
     };
@@ -226,12 +236,12 @@ mod tests {
             to: Some(Offset(50)),
             reason: GapReason::Retention,
         };
-        let response = answer(Format::EventStream, &[gap], Body::empty());
+        let response = answer(Format::EventStream, None, &[gap], Body::empty());
         let said = |name: &str| response.headers().get(name).map(|v| v.to_str().expect("ASCII"));
         assert_eq!(said("x-stream-gap"), Some(r#""eqiad.a";p=0;from=10;to=50;reason=retention"#));
         assert_eq!(said("content-type"), Some("text/event-stream; charset=utf-8"));
         assert_eq!(said("cache-control"), Some("no-cache"));
-        let whole = answer(Format::Json, &[], Body::empty());
+        let whole = answer(Format::Json, None, &[], Body::empty());
         assert!(!whole.headers().contains_key("x-stream-gap"));
     }
 
@@ -273,7 +283,7 @@ mod tests {
         let of = |uri: &'static str| Asked::in_query(&Uri::from_static(uri));
         let asked = of("/x?a&since=2026-01-01T00:00:00+00:00&gap=event&id=first&since=2");
         let since = Some("2026-01-01T00:00:00 00:00".to_owned());
-        assert_eq!(asked, Asked { since, id_first: true, gap_events: true });
+        assert_eq!(asked, Asked { since, encoding: None, id_first: true, gap_events: true });
         assert_eq!(of("/x?since=%zz%ff").since.as_deref(), Some("%zz\u{fffd}"));
         assert_eq!(of("/x?id=last&gap"), Asked::default());
         assert_eq!(of("/x"), Asked::default());

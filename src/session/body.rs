@@ -25,10 +25,10 @@ use super::catchup::{CatchUp, Shared, Step};
 use super::state::{Due, EndReason, State};
 use super::{Framing, Presence, frames};
 use crate::feed::FeedHandle;
+use crate::feed::encode::{self, Piece};
 use crate::feed::ring::{Entry, Found};
 use crate::feed::vector::Cursor;
 use crate::limits;
-use crate::metrics::ByReason;
 
 type Catching = Pin<Box<dyn Future<Output = (Box<CatchUp>, Step)> + Send>>;
 
@@ -49,7 +49,11 @@ pub struct SessionBody {
     pub(super) feed: Arc<FeedHandle>,
     pub(super) shared: Arc<Shared>,
     pub(super) gap_events: bool,
-    /// Whole frames that have not been handed on.
+    /// Where it is in the text of its encoding, if it has one.
+    pub(super) packed: Option<Box<encode::Reader>>,
+    /// It is outside its encoding's shared run.
+    pub(super) wants_join: bool,
+    /// Whole frames that have not been handed on, as they go out.
     pub(super) out: VecDeque<Bytes>,
     pub(super) head: WatchStream<u64>,
     pub(super) drain: WatchStream<bool>,
@@ -73,7 +77,7 @@ impl SessionBody {
 
     /// A live session that has fallen off its feed's ring.
     pub(super) fn fallen_behind(session: Session) -> Self {
-        let Session { feed, cursor, state, presence, gap_events, shared, .. } = session;
+        let Session { feed, cursor, state, presence, gap_events, shared, packed, .. } = session;
         let drain = WatchStream::new(shared.drain.subscribe());
         let mut body = Self {
             phase: Phase::Live(cursor),
@@ -82,6 +86,8 @@ impl SessionBody {
             feed,
             shared,
             gap_events,
+            packed,
+            wants_join: true,
             out: VecDeque::new(),
             drain,
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
@@ -98,17 +104,53 @@ impl SessionBody {
 
     /// A settled session, for another way of delivery.
     pub(super) fn into_live(self, transfer: Transfer) -> Option<Session> {
-        let Self { phase: Phase::Live(cursor), state, feed, shared, gap_events, presence, .. } =
-            self
-        else {
-            return None;
+        let Self { phase, state, feed, shared, gap_events, presence, packed, .. } = self;
+        let Phase::Live(cursor) = phase else { return None };
+        let live = Session { feed, cursor, state, presence, transfer, gap_events, shared, packed };
+        Some(live)
+    }
+
+    /// Queues bytes of its own.
+    pub(super) fn say(&mut self, bytes: &Bytes) {
+        let Some(packed) = &mut self.packed else { return self.out.push_back(bytes.clone()) };
+        let mut out = Vec::new();
+        packed.own(bytes, &mut out);
+        self.wants_join = true;
+        if !out.is_empty() {
+            self.out.push_back(out.into());
+        }
+    }
+
+    /// Queues a frame of the feed: as all get it if it can, else as its own.
+    fn show(&mut self, frame: &Bytes, piece: Option<&Piece>) {
+        let (Some(packed), Some(piece)) = (&mut self.packed, piece) else { return self.say(frame) };
+        let mut out = Vec::new();
+        if packed.is_inside() && !packed.can_take(piece) {
+            packed.leave(&mut out);
+        }
+        let Some(from) = packed.take(piece) else {
+            self.out.extend((!out.is_empty()).then(|| out.into()));
+            return self.say(frame);
         };
-        Some(Session { feed, cursor, state, presence, transfer, gap_events, shared })
+        self.wants_join = false;
+        let bytes = piece.bytes.slice(from..);
+        if out.is_empty() {
+            self.out.push_back(bytes);
+        } else {
+            out.extend_from_slice(&bytes);
+            self.out.push_back(out.into());
+        }
     }
 
     pub(super) fn end(&mut self, reason: EndReason) {
         self.phase = Phase::Ended;
         self.presence.ends(reason);
+        // With it the response is whole.
+        if let Some(packed) = self.packed.take() {
+            let mut out = Vec::new();
+            packed.close(&mut out);
+            self.out.extend((!out.is_empty()).then(|| out.into()));
+        }
     }
 
     /// Ends if it is time to, or queues what is due. Registers for the next moment.
@@ -120,7 +162,7 @@ impl SessionBody {
         }
         loop {
             match self.state.due(Instant::now()) {
-                Due::Send(bytes) => return self.out.push_back(bytes),
+                Due::Send(bytes) => return self.say(&bytes),
                 Due::End(reason) => return self.end(reason),
                 Due::At(then) => {
                     if self.timer.deadline() != then {
@@ -162,11 +204,12 @@ impl SessionBody {
         if events > 0
             && let Some(retry) = self.state.on_events(Instant::now())
         {
-            self.out.push_back(bytes.split_to(first));
-            self.out.push_back(retry);
+            let first = bytes.split_to(first);
+            self.say(&first);
+            self.say(&retry);
         }
         if !bytes.is_empty() {
-            self.out.push_back(bytes);
+            self.say(&bytes);
         }
     }
 
@@ -185,35 +228,51 @@ impl SessionBody {
             }
             Found::Entries(entries) => entries,
         };
-        let (mut index, mut bytes, mut events) = (cursor.index, 0, 0);
+        let from = cursor.index;
+        let (mut size, mut taken) = (0, Vec::new());
         for entry in entries {
-            index += 1;
-            match entry {
-                Entry::Passed => {}
-                Entry::Gap(gap) => {
-                    let reason = gap.reason.as_str();
-                    self.shared.metrics.gaps.get_or_create(&ByReason { reason }).inc();
-                    if self.gap_events {
-                        self.out.push_back(frames::gap(framing, std::slice::from_ref(gap)));
-                    }
+            let frame = match (entry, framing) {
+                (Entry::Passed, _) => None,
+                (Entry::Gap(gap), _) => {
+                    self.presence.of.passed_gap(gap, 1);
+                    let said = || frames::gap(framing, std::slice::from_ref(gap));
+                    self.gap_events.then(|| (said(), false))
                 }
-                Entry::Event { sse, line } => {
-                    let frame = if framing == Framing::Sse { sse.plain() } else { line.clone() };
-                    bytes += frame.len();
-                    events += 1;
-                    self.out.push_back(frame);
-                    if let Some(retry) = self.state.on_events(Instant::now()) {
-                        self.out.push_back(retry);
-                    }
-                }
-            }
-            if bytes >= limits::BATCH_BYTES_MAX {
+                (Entry::Event { sse, .. }, Framing::Sse) => Some((sse.plain(), true)),
+                (Entry::Event { line, .. }, Framing::Ndjson) => Some((line.clone(), true)),
+            };
+            size += frame.as_ref().map_or(0, |(bytes, _)| bytes.len());
+            taken.push(frame);
+            if size >= limits::BATCH_BYTES_MAX {
                 break;
             }
         }
-        *cursor = ring.cursor(index);
-        self.presence.of.delivered(events, bytes as u64);
+        *cursor = ring.cursor(from + taken.len() as u64);
+        let until = cursor.index;
+        drop(ring);
+        let pieces = match self.packed.as_ref().map(|packed| packed.encoding().coding()) {
+            Some(coding) => feed.pieces((framing, coding), (from, until), self.wants_join),
+            None => Vec::new(),
+        };
+        self.show_all(&taken, &pieces);
         true
+    }
+
+    /// Queues entries: their bytes, and whether they are events.
+    fn show_all(&mut self, taken: &[Option<(Bytes, bool)>], pieces: &[Option<Piece>]) {
+        let (before, mut events) = (self.out.len(), 0);
+        for (n, frame) in taken.iter().enumerate() {
+            let Some((bytes, is_event)) = frame else { continue };
+            self.show(bytes, pieces.get(n).and_then(Option::as_ref));
+            if *is_event {
+                events += 1;
+                if let Some(retry) = self.state.on_events(Instant::now()) {
+                    self.say(&retry);
+                }
+            }
+        }
+        let bytes: usize = self.out.iter().skip(before).map(Bytes::len).sum();
+        self.presence.of.delivered(events, bytes as u64);
     }
 
     /// The ring has gone on without this reader: it reads what it missed and comes back.
@@ -241,9 +300,12 @@ impl Body for SessionBody {
             if let Some(bytes) = this.out.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            this.poll_duties(cx);
             if matches!(this.phase, Phase::Ended) {
                 return Poll::Ready(None);
+            }
+            this.poll_duties(cx);
+            if !this.out.is_empty() || matches!(this.phase, Phase::Ended) {
+                continue;
             }
             if this.poll_events(cx).is_pending() && this.out.is_empty() {
                 return Poll::Pending;

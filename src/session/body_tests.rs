@@ -81,6 +81,7 @@ impl Bench {
             last_event_id: None,
             since: None,
             framing,
+            encoding: None,
             id_first: false,
             gap_events: false,
         }

@@ -26,6 +26,7 @@ use super::closing::{close, reset};
 use super::pump::Pump;
 use super::state::{EndReason, State};
 use crate::feed::FeedHandle;
+use crate::feed::encode;
 use crate::feed::frame::Frame;
 use crate::feed::vector::Cursor;
 use crate::limits;
@@ -59,6 +60,8 @@ pub(super) struct Session {
     pub(super) transfer: Transfer,
     pub(super) gap_events: bool,
     pub(super) shared: Arc<Shared>,
+    /// Where it is in the text of its encoding, if it has one.
+    pub(super) packed: Option<Box<encode::Reader>>,
 }
 
 /// A live session and its socket.

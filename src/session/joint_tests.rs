@@ -96,6 +96,7 @@ impl Reader {
             last_event_id: id.and_then(|id| id.expect("our own id")),
             since,
             framing: Framing::Sse,
+            encoding: None,
             id_first: true,
             gap_events: false,
         };

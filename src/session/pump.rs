@@ -29,8 +29,10 @@ use super::body::SessionBody;
 use super::carry::{Live, carry};
 use super::closing::close;
 use super::state::State;
+use crate::feed::encode;
 use crate::feed::vector::Cursor;
 
+mod batch;
 mod bell;
 mod lane;
 mod shard;
@@ -49,6 +51,8 @@ struct Reader {
     presence: Presence,
     /// Where it is, if not where its lane is.
     lag: Option<Box<Lag>>,
+    /// Where it is in the text of its encoding, if it has one.
+    packed: Option<Box<encode::Reader>>,
 }
 
 /// A place of a reader's own.

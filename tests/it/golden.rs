@@ -1,21 +1,13 @@
 //! What others build on must not change by accident: names and help texts of all metrics.
 
-use tidegate::metrics::Metrics;
+use tidegate::metrics::{Described, Metrics};
 
-/// The documentation of all metrics, made from the exposition.
+/// The documentation of all metrics, made from their declarations.
 fn document() -> String {
     let mut rows = String::new();
-    let mut help = "";
-    let text = Metrics::new().render();
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            help = rest;
-        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').expect("a name and a type");
-            let said = help.strip_prefix(name).expect("HELP stands before TYPE").trim();
-            let suffix = if kind == "counter" { "_total" } else { "" };
-            rows += &format!("| `{name}{suffix}` | {kind} | {said} |\n");
-        }
+    for Described { name, kind, help } in Metrics::new().described() {
+        let suffix = if *kind == "counter" { "_total" } else { "" };
+        rows += &format!("| `{name}{suffix}` | {kind} | {help}. |\n");
     }
     format!(
         "# Metrics\n\nMade from the code (`src/metrics.rs`); served as OpenMetrics at `/metrics` of \

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use self::harness::{PATIENCE, Server, front, front_with};
 
 mod connections;
+mod encodings;
 mod harness;
 mod streams;
 

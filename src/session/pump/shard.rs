@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use super::super::carry::{Live, Session};
 use super::super::closing::reset;
 use super::super::state::{Due, EndReason};
+use super::batch::{Batch, Manner, Measure, Next};
 use super::bell::{Ask, Bell};
-use super::lane::{Lane, Manner, Next};
+use super::lane::Lane;
 use super::{Lag, Pump, Reader};
 use crate::feed::vector::Cursor;
 use crate::limits;
@@ -28,7 +29,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Bytes that go to every reader in one pass.
 const PASS_BYTES_MAX: usize = 256 * 1024;
 /// Bytes and frames that a reader with a place of its own gets in one write.
-const CATCH_UP: (usize, usize) = (128 * 1024, 256);
+const CATCH_UP: Measure = Measure { bytes: 128 * 1024, frames: 256 };
+/// One frame, where what follows it depends on it.
+const ONE: Measure = Measure { bytes: 1, frames: 1 };
 /// Readiness that is taken at once.
 const EVENTS: usize = 1024;
 
@@ -127,9 +130,9 @@ impl Shard {
         self.pass(number);
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         session.presence.of = Arc::clone(&lane.audience);
-        let Session { cursor, state, presence, .. } = session;
-        let lag = Lag { cursor, rest, since: Instant::now() };
-        let reader = Reader { socket, dropped: 0, state, presence, lag: Some(Box::new(lag)) };
+        let Session { cursor, state, presence, packed, .. } = session;
+        let lag = Some(Box::new(Lag { cursor, rest, since: Instant::now() }));
+        let reader = Reader { socket, dropped: 0, state, presence, lag, packed };
         let slot = lane.readers.insert(reader);
         let reader = lane.readers.get_mut(slot).expect("just put there");
         let data = EventData::new_u64(token(number, slot));
@@ -155,19 +158,29 @@ impl Shard {
             };
             let now = Instant::now();
             let (mut own_way, mut gone) = (Vec::new(), Vec::new());
-            let mut delivered = 0u64;
-            for (slot, reader) in lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none()) {
-                if batch.events > 0 && reader.state.owes_retry() {
+            let (mut passed, mut delivered) = (0, 0);
+            let up_to_date = lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none());
+            for (slot, reader) in up_to_date {
+                if batch.parts.is_empty() {
+                    passed += 1;
+                    continue;
+                }
+                let packed = reader.packed.as_ref().map(|p| batch.taken_by(p, batch.parts.len()));
+                if batch.events > 0 && reader.state.owes_retry() || matches!(packed, Some(None)) {
                     own_way.push(slot);
                     continue;
                 }
-                if batch.bytes.is_empty() {
-                    continue;
-                }
+                passed += 1;
                 match send(&reader.socket, &batch.bytes) {
-                    Ok(n) if n == batch.bytes.len() => {}
+                    Ok(n) if n == batch.bytes.len() => {
+                        reader.packed = packed.flatten().map(Box::new);
+                    }
                     Ok(n) => {
-                        let (cursor, rest) = batch.after(n, &lane.at);
+                        let stand = batch.after(n, &lane.at);
+                        let packed = reader.packed.as_ref();
+                        let packed = packed.and_then(|p| batch.taken_by(p, stand.begun));
+                        reader.packed = packed.map(Box::new);
+                        let (cursor, rest) = (stand.cursor, stand.rest);
                         reader.lag = Some(Box::new(Lag { cursor, rest, since: now }));
                         let data = EventData::new_u64(token(number, slot));
                         let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
@@ -181,6 +194,7 @@ impl Shard {
             }
             let start = std::mem::replace(&mut lane.at, batch.end.clone());
             lane.audience.delivered(delivered * batch.events, delivered * batch.bytes.len() as u64);
+            batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, passed));
             for slot in gone {
                 self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
             }
@@ -294,7 +308,17 @@ impl Shard {
     /// Writes something that is no event to a reader that is up to date.
     fn say(&mut self, number: u32, slot: u32, bytes: &[u8]) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
-        let (at, wrapped) = (lane.at.clone(), lane.manner.wrap(bytes));
+        let (at, manner) = (lane.at.clone(), lane.manner);
+        let Some(reader) = lane.readers.get_mut(slot) else { return };
+        let wrapped = match &mut reader.packed {
+            None => manner.wrap(bytes),
+            Some(packed) => {
+                let mut own = Vec::new();
+                packed.own(bytes, &mut own);
+                lane.wants_join = true;
+                manner.wrap(&own)
+            }
+        };
         self.lag_behind(number, slot, at, wrapped);
         self.on_room(number, slot);
     }
@@ -327,9 +351,10 @@ impl Shard {
     fn leave(&mut self, number: u32, slot: u32, how: Leave) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(reader) = lane.readers.remove(slot) else { return };
-        let Reader { socket, state, mut presence, .. } = reader;
+        let Reader { socket, state, mut presence, packed, .. } = reader;
         let _ = epoll::delete(&self.epoll, &socket);
-        let Manner { transfer, gap_events, .. } = lane.manner;
+        let manner = lane.manner;
+        let Manner { transfer, gap_events, .. } = manner;
         match how {
             Leave::Gone(reason) => {
                 presence.ends(reason);
@@ -342,15 +367,27 @@ impl Shard {
                 // The slot is free before the client can see its stream end.
                 drop(presence);
                 let mut last = BytesMut::from(rest);
+                if let Some(packed) = packed {
+                    let mut end = Vec::new();
+                    packed.close(&mut end);
+                    last.extend((!end.is_empty()).then(|| manner.wrap(&end)).unwrap_or_default());
+                }
                 last.extend_from_slice(transfer.end());
                 if let Some(pump) = self.pump.upgrade() {
                     pump.close(socket, last);
                 }
             }
             Leave::FellOff(cursor, rest) => {
-                let (feed, shared) = (Arc::clone(&lane.feed), Arc::clone(&lane.shared));
-                let session =
-                    Session { feed, cursor, state, presence, transfer, gap_events, shared };
+                let session = Session {
+                    feed: Arc::clone(&lane.feed),
+                    cursor,
+                    state,
+                    presence,
+                    transfer,
+                    gap_events,
+                    shared: Arc::clone(&lane.shared),
+                    packed,
+                };
                 if let Some(pump) = self.pump.upgrade() {
                     pump.bring_back(Live { socket, session, rest });
                 }
@@ -390,42 +427,70 @@ fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             return Ok(Reached::Lane);
         }
         let cursor = lag.cursor.clone();
-        // `retry:` stands right after the first event, so that one goes alone.
-        let owes = reader.state.owes_retry();
-        let (bytes_max, frames_max) = if owes { (1, 1) } else { CATCH_UP };
-        let batch = match lane.missed(&cursor, bytes_max, frames_max) {
+        // `retry:` stands right after the first event, and with an encoding a frame's bytes depend
+        // on where the reader is: those frames go one by one.
+        let alone = reader.state.owes_retry() || reader.packed.is_some();
+        let batch = match lane.missed(&cursor, if alone { ONE } else { CATCH_UP }) {
             Next::Batch(batch) => batch,
             Next::Nothing => return Ok(Reached::Lane),
             Next::Behind => return Err(Leave::FellOff(cursor, Bytes::new())),
         };
-        let manner = lane.manner;
-        lane.audience.delivered(batch.events, batch.bytes.len() as u64);
-        let reader = lane.readers.get_mut(slot).expect("it is here");
-        let retry = if batch.events > 0 { reader.state.on_events(now) } else { None };
-        let lag = reader.lag.as_mut().expect("it has a place");
-        if let Some(retry) = retry {
-            let retry = manner.wrap(&retry);
-            let mut both = BytesMut::with_capacity(batch.bytes.len() + retry.len());
-            both.extend_from_slice(&batch.bytes);
-            both.extend_from_slice(&retry);
-            (lag.cursor, lag.rest) = (batch.end, both.freeze());
+        batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, 1));
+        if alone {
+            let rest = alone_to(lane, slot, &batch, now);
+            lane.audience.delivered(batch.events, rest.len() as u64);
+            let reader = lane.readers.get_mut(slot).expect("it is here");
+            let lag = reader.lag.as_mut().expect("it has a place");
+            (lag.cursor, lag.rest) = (batch.end, rest);
             continue;
         }
-        let n = if batch.bytes.is_empty() {
-            0
-        } else {
-            send(&reader.socket, &batch.bytes).map_err(|_| Leave::Gone(EndReason::ClientClosed))?
-        };
+        let reader = lane.readers.get_mut(slot).expect("it is here");
+        let lag = reader.lag.as_mut().expect("it has a place");
+        let mut n = 0;
+        if !batch.bytes.is_empty() {
+            let sent = send(&reader.socket, &batch.bytes);
+            n = sent.map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
+        }
         if n > 0 {
             lag.since = now;
+            reader.state.on_events(now);
         }
-        if n == batch.bytes.len() {
-            lag.cursor = batch.end;
-        } else {
-            (lag.cursor, lag.rest) = batch.after(n, &cursor);
+        let stand = batch.after(n, &cursor);
+        lane.audience.delivered(stand.begun as u64, n as u64);
+        if n < batch.bytes.len() {
+            (lag.cursor, lag.rest) = (stand.cursor, stand.rest);
             return Ok(Reached::Nothing);
         }
+        lag.cursor = batch.end;
     }
+}
+
+/// A batch of one frame as the bytes that this reader gets for it, with what has to follow.
+fn alone_to(lane: &mut Lane, slot: u32, batch: &Batch, now: Instant) -> Bytes {
+    let manner = lane.manner;
+    let reader = lane.readers.get_mut(slot).expect("it is here");
+    let retry = if batch.events > 0 { reader.state.on_events(now) } else { None };
+    let Some(packed) = &mut reader.packed else {
+        let mut all = BytesMut::from(&batch.bytes[..]);
+        all.extend(retry.map(|retry| manner.wrap(&retry)).unwrap_or_default());
+        return all.freeze();
+    };
+    let mut out = Vec::new();
+    for (plain, piece) in batch.parts.iter().filter_map(|part| part.packed.as_ref()) {
+        let piece = piece.as_ref();
+        if packed.is_inside() && !piece.is_some_and(|piece| packed.can_take(piece)) {
+            packed.leave(&mut out);
+        }
+        match piece.and_then(|piece| Some((packed.take(piece)?, piece))) {
+            Some((from, piece)) => out.extend_from_slice(&piece.bytes[from..]),
+            None => packed.own(plain, &mut out),
+        }
+    }
+    if let Some(retry) = retry {
+        packed.own(&retry, &mut out);
+    }
+    lane.wants_join |= !packed.is_inside();
+    if out.is_empty() { Bytes::new() } else { manner.wrap(&out) }
 }
 
 /// Writes as much as the socket takes; 0: it is full.

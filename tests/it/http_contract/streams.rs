@@ -9,13 +9,13 @@ use tokio::time::timeout;
 use super::harness::{Live, PATIENCE, Reply, Server};
 
 /// An open stream: its head, and its chunks one by one.
-struct Stream {
+pub(super) struct Stream {
     socket: TcpStream,
-    head: Reply,
+    pub(super) head: Reply,
 }
 
 impl Stream {
-    async fn open(server: &Server, uri: &str, headers: &str) -> Self {
+    pub(super) async fn open(server: &Server, uri: &str, headers: &str) -> Self {
         let mut socket = server.connect().await;
         let request = format!("GET {uri} HTTP/1.1\r\nhost: t\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.expect("send");
@@ -27,14 +27,19 @@ impl Stream {
         Self { socket, head: Reply::parse(&head) }
     }
 
-    async fn recentchange(live: &Live) -> Self {
+    pub(super) async fn recentchange(live: &Live) -> Self {
         let mut stream = Self::open(&live.server, "/v2/stream/recentchange", "").await;
         assert_eq!(stream.chunk().await, ":ok\n\n");
         stream
     }
 
+    /// The next chunk, as text; the last one is empty.
+    pub(super) async fn chunk(&mut self) -> String {
+        String::from_utf8(self.bytes().await).expect("UTF-8")
+    }
+
     /// The next chunk; the last one is empty.
-    async fn chunk(&mut self) -> String {
+    pub(super) async fn bytes(&mut self) -> Vec<u8> {
         let chunk = async {
             let mut size = Vec::new();
             while !size.ends_with(b"\r\n") {
@@ -46,7 +51,7 @@ impl Stream {
             self.socket.read_exact(&mut data).await.expect("a whole chunk");
             assert!(data.ends_with(b"\r\n"), "a chunk has its end");
             data.truncate(size);
-            String::from_utf8(data).expect("UTF-8")
+            data
         };
         timeout(PATIENCE, chunk).await.expect("in time")
     }
