@@ -128,7 +128,7 @@ impl Survey<'_> {
                 None => self.gone(&topic),
                 // Fewer than before: it was made anew between two looks, and some are gone for
                 // good. The next look takes in what there is.
-                Some(found) if self.follows_more(&topic, found.partitions) => self.gone(&topic),
+                Some(found) if self.follows_more(&topic, &found) => self.gone(&topic),
                 Some(found) => self.topic(&topic, found, lost).await?,
             }
         }
@@ -169,8 +169,11 @@ impl Survey<'_> {
         }
     }
 
-    fn follows_more(&self, topic: &TopicName, partitions: i32) -> bool {
-        self.lock().keys().any(|tp| tp.topic == *topic && tp.partition.0 >= partitions)
+    /// In another log only: a broker that has yet to hear of a new partition says fewer too.
+    fn follows_more(&self, topic: &TopicName, found: &ffi::Description) -> bool {
+        self.lock().iter().any(|(tp, at)| {
+            tp.topic == *topic && tp.partition.0 >= found.partitions && at.log != found.log
+        })
     }
 
     async fn topic(

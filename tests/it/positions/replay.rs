@@ -131,6 +131,7 @@ fn a_topic_that_comes_later_is_taken_in_from_its_beginning(kind: Kind) {
     let first = open.message();
     assert_eq!(world.place(&first), (0, 0, 0));
     assert_eq!(entries(&first.id).len(), 1, "of what there is");
+    world.settle();
     let mut live = world.listen("both");
     world.make_second();
     world.write(&[(1, 0, 1), (1, 0, 2)]);

@@ -80,6 +80,7 @@ fn every_event_comes_once_when_the_connection_is_cut_after_each(kind: Kind) {
 
 fn a_partition_that_never_spoke_loses_nothing_in_a_reconnect(kind: Kind) {
     let mut world = World::new(kind, 2);
+    world.settle();
     for restart in [false, true] {
         let mut live = world.listen("both");
         world.write(&[(0, 0, 1)]);
@@ -113,6 +114,7 @@ fn what_is_acknowledged_after_ok_is_delivered(kind: Kind) {
 
 fn an_id_before_the_first_event_keeps_a_cut_from_losing_anything(kind: Kind) {
     let mut world = World::new(kind, 2);
+    world.settle();
     let browser = [("accept", "text/event-stream"), ("origin", "https://a.example")];
     for (restart, path, headers) in
         [(false, "both?id=first", &[][..]), (true, "both", &browser), (false, "both", &browser)]

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
@@ -114,7 +114,14 @@ impl Response {
         assert_eq!(self.status, 200, "no stream was opened");
         assert_eq!(self.header("content-type"), Some("text/event-stream; charset=utf-8"));
         assert_eq!(self.header("transfer-encoding"), Some("chunked"));
-        Events { body: self.body, chunk: Vec::new(), at: 0, retry: None, greeted: false }
+        Events {
+            body: self.body,
+            chunk: Vec::new(),
+            at: 0,
+            retry: None,
+            greeted: false,
+            patience: PATIENCE,
+        }
     }
 
     /// The first lines of an NDJSON stream that say something.
@@ -122,7 +129,9 @@ impl Response {
     pub fn lines(mut self, how_many: usize) -> Vec<String> {
         assert_eq!(self.status, 200, "no stream was opened");
         let (mut text, mut chunk) = (Vec::new(), Vec::new());
+        let until = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < until, "the lines do not come");
             read_chunk(&mut self.body, &mut chunk).expect("the stream goes on");
             assert_eq!(chunk.last(), Some(&b'\n'), "no chunk ends inside a line");
             text.extend_from_slice(&chunk);
@@ -144,17 +153,23 @@ pub struct Events {
     /// What `retry:` said last.
     pub retry: Option<u64>,
     greeted: bool,
+    patience: Duration,
 }
 
 impl Events {
-    /// The next event, also one that has only an id.
+    /// The next event, also one that has only an id. Keepalives are no events, and waiting on them
+    /// alone has an end.
     pub fn next(&mut self) -> Result<Event, End> {
+        let until = Instant::now() + self.patience;
         loop {
             if self.at == self.chunk.len() {
                 self.next_chunk()?;
             }
             if let Some(event) = self.next_in_chunk() {
                 return Ok(event);
+            }
+            if Instant::now() > until {
+                return Err(End::Cut(io::ErrorKind::TimedOut.into()));
             }
         }
     }
@@ -170,8 +185,9 @@ impl Events {
         }
     }
 
-    /// How long a read may be silent.
-    pub fn set_patience(&self, patience: Duration) {
+    /// How long a read may be silent, and bring no event.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
         self.body.get_ref().set_read_timeout(Some(patience)).expect("more than nothing");
     }
 
