@@ -187,7 +187,7 @@ fn write(to: std::net::SocketAddr, writer: usize, shared: &Shared) {
         let ids: Vec<_> = (n..n + 1 + n % 30).map(|n| format!("{writer}-{n}")).collect();
         n += ids.len();
         let event = |id: &String| {
-            let stream = if id.len() % 2 == 0 { "changes" } else { "creates" };
+            let stream = if id.len().is_multiple_of(2) { "changes" } else { "creates" };
             let (key, filler) = (id.len() % 5, "x".repeat(n * 37 % 3000));
             format!(
                 r#"{{"meta":{{"stream":"{stream}","key":"{key}"}},"id":"{id}","text":"{filler}"}}"#
