@@ -17,14 +17,19 @@
 //! # Durability
 //! An append is acknowledged when its batch has been synced; readers see a record not before that.
 //! The order is: `topics.json` before the first batch of a topic, batches in the last segment, the
-//! index of a segment before the first byte of the next one.
+//! index of a segment before the first byte of the next one. "Not written" is said only when it is
+//! off the disk; after a sync that failed it is "unknown", and the file is not written to any more.
 //!
 //! # Recovery
 //! A segment with an index is as long as the index says. One without is read from batch to batch;
 //! what follows the last whole batch is a torn write, and is cut, unless a later batch says that it
-//! was durable once: that is damage, and the log does not open before `repair` has set it aside.
-//! A damaged batch in a sealed segment fails only the reads of its records. A folder that is not a
-//! log is left alone.
+//! was durable once, or another segment follows: that is damage, and the log does not open before
+//! `repair` has set it aside. A damaged batch in a sealed segment fails only the reads of its
+//! records. A folder that is not a log is left alone.
+//!
+//! What is found may be there only in the system's memory (a process that ended before its sync, a
+//! sync that failed), so the folder is synced and the last group is written once more before anyone
+//! is shown it. Opening needs no room on the disk but for a new log.
 //!
 //! # Limits
 //! A record is at most 64 MB; a partition's offsets have no holes but those that `repair` had to

@@ -1,7 +1,7 @@
 //! The one thread that writes: group commit, rolling, retention.
 //!
 //! ```text
-//!  appends ─▶ wait a little ─▶ offsets, batches by partition ─▶ write, sync ─▶ acknowledge
+//!  appends ─▶ wait a little ─▶ offsets ─▶ batches by partition ─▶ write, sync ─▶ publish, answer
 //! ```
 //! A group that fails is acknowledged to nobody. After a failed write the segment goes on where it
 //! was durable; after a failed sync nothing that this file says can be believed: it is sealed at

@@ -8,6 +8,9 @@ use crate::event::answers::NewRecord;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// Records that readers race with.
+const RECORDS: i64 = 300;
+
 fn files(dir: &Path) -> Files {
     let all = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -138,4 +141,54 @@ async fn a_record_that_is_too_large_is_refused_for_ever_and_the_rest_goes_on() {
     log.close().await;
     let outcome = log.append(record("late")).await;
     assert!(matches!(outcome, Err(SinkError::Unavailable(..))), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_race_with_commits_rolls_and_retention_see_what_was_written_and_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        commit_interval: std::time::Duration::from_millis(1),
+        segment_bytes: 1000,
+        retention_bytes: Some(12_000),
+        ..Settings::new(dir.path())
+    };
+    let log = Log::open(settings).unwrap();
+    log.create_topic(&topic("t"), 1).await.unwrap();
+    let readers = (0..2).map(|_| {
+        let log = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let (tp, mut seen, mut overtaken) = (tp("t", 0), 0, 0);
+            loop {
+                let marks = log.watermarks(&tp).unwrap();
+                match log.read(&tp, marks.start, marks.end, 1 << 20) {
+                    Ok(fetched) => {
+                        for record in fetched.records {
+                            let value = record.value.unwrap();
+                            let number = value.split(|b| *b == b' ').next().unwrap();
+                            assert_eq!(number, record.offset.to_string().as_bytes());
+                            seen += 1;
+                        }
+                    }
+                    Err(SourceError::OutOfRange { .. }) => overtaken += 1,
+                    Err(other) => panic!("{other}"),
+                }
+                let found = log.offset_at(&tp, TimestampMs(marks.start.0)).unwrap();
+                assert!(found.is_none_or(|found| found >= marks.start));
+                if marks.end.0 == RECORDS {
+                    return (seen, overtaken);
+                }
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for n in 0..RECORDS {
+        let value = format!("{n} {}", "x".repeat(200));
+        log.append(NewRecord { time: TimestampMs(n), ..record(&value) }).await.unwrap();
+        log.retain().await;
+    }
+    for reader in readers {
+        let (seen, _) = tokio::task::spawn_blocking(|| reader.join()).await.unwrap().unwrap();
+        assert!(seen > RECORDS);
+    }
+    assert!(log.watermarks(&tp("t", 0)).unwrap().start.0 > RECORDS / 2);
 }

@@ -410,9 +410,15 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..70)
 }
 
+/// How many histories are tried; many more on request.
+fn cases() -> u32 {
+    let asked = std::env::var("TIDEGATE_LOG_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(1000)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("TIDEGATE_LOG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000),
+        cases: cases(),
         max_shrink_iters: 20_000,
         failure_persistence: None,
         ..ProptestConfig::default()
