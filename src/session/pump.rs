@@ -18,52 +18,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::Presence;
 use super::body::SessionBody;
 use super::carry::{Live, carry};
 use super::closing::close;
-use super::state::State;
-use crate::feed::encode;
-use crate::feed::vector::Cursor;
 
 mod batch;
 mod bell;
 mod lane;
+mod reader;
 mod shard;
 mod slots;
 
 use bell::{Ask, Bell};
 use shard::Shard;
-
-/// A reader in its lane.
-#[derive(Debug)]
-struct Reader {
-    socket: std::net::TcpStream,
-    /// Bytes of the client that were dropped.
-    dropped: u16,
-    state: State,
-    presence: Presence,
-    /// Where it is, if not where its lane is.
-    lag: Option<Box<Lag>>,
-    /// Where it is in the text of its encoding, if it has one.
-    packed: Option<Box<encode::Reader>>,
-}
-
-/// A place of a reader's own.
-#[derive(Debug)]
-struct Lag {
-    cursor: Cursor,
-    /// What is left of the frame that it is inside.
-    rest: Bytes,
-    /// When its socket last took something.
-    since: Instant,
-}
 
 /// The shards.
 #[derive(Debug)]

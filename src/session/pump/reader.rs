@@ -1,0 +1,158 @@
+//! One reader in its lane, and how it is written to when it has a place of its own.
+//!
+//! ```text
+//!  at its lane's place ──(socket full, something of its own to say)──▶ Lag ──(caught up)──▶ back
+//!                                                                       └──(left the ring)──▶ leaves
+//! ```
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use tokio::time::Instant;
+
+use super::super::Presence;
+use super::super::state::{EndReason, State};
+use super::batch::{Batch, Measure, Next};
+use super::lane::Lane;
+use crate::feed::encode;
+use crate::feed::vector::Cursor;
+
+/// Bytes and frames that a reader with a place of its own gets in one write.
+const CATCH_UP: Measure = Measure { bytes: 128 * 1024, frames: 256 };
+/// One frame, where what follows it depends on it.
+const ONE: Measure = Measure { bytes: 1, frames: 1 };
+/// A reader in its lane.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) socket: std::net::TcpStream,
+    /// Bytes of the client that were dropped.
+    pub(super) dropped: u16,
+    pub(super) state: State,
+    pub(super) presence: Presence,
+    /// Where it is, if not where its lane is.
+    pub(super) lag: Option<Box<Lag>>,
+    /// Where it is in the text of its encoding, if it has one.
+    pub(super) packed: Option<Box<encode::Reader>>,
+}
+
+/// A place of a reader's own.
+#[derive(Debug)]
+pub(super) struct Lag {
+    pub(super) cursor: Cursor,
+    /// What is left of the frame that it is inside.
+    pub(super) rest: Bytes,
+    /// When its socket last took something.
+    pub(super) since: Instant,
+}
+
+/// How a reader leaves.
+pub(super) enum Leave {
+    /// Nobody is there any more, or the connection is reset.
+    Gone(EndReason),
+    /// The stream ends as it should, after what is still to be written.
+    End(EndReason, Bytes),
+    /// It has fallen off the ring.
+    FellOff(Cursor, Bytes),
+}
+
+/// How far a reader got.
+pub(super) enum Reached {
+    /// It is where its lane is.
+    Lane,
+    /// Its socket is full.
+    Nothing,
+}
+
+pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
+    let now = Instant::now();
+    loop {
+        let Some(reader) = lane.readers.get_mut(slot) else { return Ok(Reached::Nothing) };
+        let Some(lag) = reader.lag.as_mut() else { return Ok(Reached::Nothing) };
+        if !lag.rest.is_empty() {
+            let n = send(&reader.socket, &lag.rest)
+                .map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
+            if n > 0 {
+                lag.since = now;
+                lag.rest.advance(n);
+            }
+            if !lag.rest.is_empty() {
+                return Ok(Reached::Nothing);
+            }
+        }
+        if lag.cursor.index >= lane.at.index {
+            return Ok(Reached::Lane);
+        }
+        let cursor = lag.cursor.clone();
+        // `retry:` stands right after the first event, and with an encoding a frame's bytes depend
+        // on where the reader is: those frames go one by one.
+        let alone = reader.state.owes_retry() || reader.packed.is_some();
+        let batch = match lane.missed(&cursor, if alone { ONE } else { CATCH_UP }) {
+            Next::Batch(batch) => batch,
+            Next::Nothing => return Ok(Reached::Lane),
+            Next::Behind => return Err(Leave::FellOff(cursor, Bytes::new())),
+        };
+        batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, 1));
+        if alone {
+            let rest = alone_to(lane, slot, &batch, now);
+            lane.audience.delivered(batch.events, rest.len() as u64);
+            let reader = lane.readers.get_mut(slot).expect("it is here");
+            let lag = reader.lag.as_mut().expect("it has a place");
+            (lag.cursor, lag.rest) = (batch.end, rest);
+            continue;
+        }
+        let reader = lane.readers.get_mut(slot).expect("it is here");
+        let lag = reader.lag.as_mut().expect("it has a place");
+        let mut n = 0;
+        if !batch.bytes.is_empty() {
+            let sent = send(&reader.socket, &batch.bytes);
+            n = sent.map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
+        }
+        if n > 0 {
+            lag.since = now;
+            reader.state.on_events(now);
+        }
+        let stand = batch.after(n, &cursor);
+        lane.audience.delivered(stand.begun as u64, n as u64);
+        if n < batch.bytes.len() {
+            (lag.cursor, lag.rest) = (stand.cursor, stand.rest);
+            return Ok(Reached::Nothing);
+        }
+        lag.cursor = batch.end;
+    }
+}
+
+/// A batch of one frame as the bytes that this reader gets for it, with what has to follow.
+fn alone_to(lane: &mut Lane, slot: u32, batch: &Batch, now: Instant) -> Bytes {
+    let manner = lane.manner;
+    let reader = lane.readers.get_mut(slot).expect("it is here");
+    let retry = if batch.events > 0 { reader.state.on_events(now) } else { None };
+    let Some(packed) = &mut reader.packed else {
+        let mut all = BytesMut::from(&batch.bytes[..]);
+        all.extend(retry.map(|retry| manner.wrap(&retry)).unwrap_or_default());
+        return all.freeze();
+    };
+    let mut out = Vec::new();
+    for (plain, piece) in batch.parts.iter().filter_map(|part| part.packed.as_ref()) {
+        let piece = piece.as_ref();
+        if packed.is_inside() && !piece.is_some_and(|piece| packed.can_take(piece)) {
+            packed.leave(&mut out);
+        }
+        match piece.and_then(|piece| Some((packed.take(piece)?, piece))) {
+            Some((from, piece)) => out.extend_from_slice(&piece.bytes[from..]),
+            None => packed.own(plain, &mut out),
+        }
+    }
+    if let Some(retry) = retry {
+        packed.own(&retry, &mut out);
+    }
+    lane.wants_join |= !packed.is_inside();
+    if out.is_empty() { Bytes::new() } else { manner.wrap(&out) }
+}
+
+/// Writes as much as the socket takes; 0: it is full.
+pub(super) fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+    match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        other => other,
+    }
+}
