@@ -61,7 +61,8 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
-    let public = http::listen::bind(config.listen)
+    let unsent = u32::try_from(config.limits.unsent_bytes).unwrap_or(u32::MAX);
+    let public = http::listen::bind(config.listen, unsent)
         .with_context(|| format!("bind the public address {}", config.listen))?;
     let admin = admin::bind(config.admin_listen)
         .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
@@ -130,10 +131,11 @@ fn readers(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let lines = Lines::new(catalog, None, Arc::clone(metrics));
+    let lines = Lines::new(catalog, None, bytes(config.limits.event_bytes), Arc::clone(metrics));
     let settings = feed::Settings {
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),
+        feeds_max: bytes(config.limits.feeds),
     };
     let hub = Hub::new(ground.source.name(), lines, settings, Arc::clone(metrics));
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);

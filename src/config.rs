@@ -114,6 +114,12 @@ pub struct LimitsConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which they name the client. Accepted; not used yet.
     pub client_ip_header: String,
+    /// Sets of streams that are read at the same time.
+    pub feeds: u64,
+    /// Bytes of the largest event; larger ones are skipped.
+    pub event_bytes: u64,
+    /// Bytes of a connection that the kernel holds unsent.
+    pub unsent_bytes: u64,
     /// Bytes of frames in each feed's ring.
     pub ring_bytes: u64,
     /// Bytes of raw records that all tails keep.
@@ -223,12 +229,18 @@ impl Config {
     #[must_use]
     pub fn worst_case_memory(&self) -> Vec<(&'static str, u64)> {
         let batch = limits::BATCH_BYTES_MAX as u64;
+        let encoder = limits::ENCODER_BYTES_MAX;
         vec![
             ("tails (raw records)", self.limits.tail_bytes),
             ("history cache", self.limits.history_cache_bytes),
-            ("feeds (rings)", limits::FEEDS_MAX as u64 * self.limits.ring_bytes),
+            ("feeds (rings)", self.limits.feeds * self.limits.ring_bytes),
+            ("encoders", (limits::ENCODERS_MAX * encoder) as u64),
+            ("compressed frames", limits::ENCODERS_MAX as u64 * self.limits.ring_bytes),
             ("range reads under way", (limits::HISTORY_READS_MAX * limits::CHUNK_BYTES_MAX) as u64),
-            ("each stream (one batch)", batch),
+            ("each live stream (its slot)", limits::SLOT_BYTES_MAX as u64),
+            ("each stalled stream (the rest of one event)", self.limits.event_bytes),
+            ("each stream (unsent, in the kernel)", self.limits.unsent_bytes),
+            ("each stream over HTTP/2 or TLS (one batch)", batch),
             ("each stream in catch-up (chunks)", limits::CATCHUP_BYTES as u64),
         ]
     }
@@ -374,6 +386,10 @@ fn limits(table: Option<&Table>, found: &mut Findings) -> LimitsConfig {
         let legal = http::HeaderName::try_from(text).map(|_| text.to_owned());
         legal.map_err(|_| "the name of a header is accepted")
     });
+    let feeds = section.number("feeds", limits::FEEDS_MAX as u64, 1..=65_536, found);
+    let event = section.number("event_mb", mb(limits::EVENT_BYTES_MAX), 1..=64, found);
+    let unsent =
+        section.number("unsent_kb", u64::from(limits::UNSENT_BYTES_MAX) / 1024, 4..=4096, found);
     let ring = section.number("ring_mb", mb(limits::RING_BYTES_MAX), 1..=1024, found);
     let tail = section.number("tail_mb", mb(limits::TAIL_BYTES_MAX), 1..=65_536, found);
     let cache =
@@ -384,6 +400,9 @@ fn limits(table: Option<&Table>, found: &mut Findings) -> LimitsConfig {
         streams,
         trusted_proxies,
         client_ip_header: header,
+        feeds,
+        event_bytes: event * MIB,
+        unsent_bytes: unsent * 1024,
         ring_bytes: ring * MIB,
         tail_bytes: tail * MIB,
         history_cache_bytes: cache * MIB,

@@ -61,11 +61,17 @@ pub struct Settings {
     pub ring_bytes: usize,
     /// Bytes of raw records in memory, all partitions together.
     pub tail_bytes: usize,
+    /// Feeds at the same time.
+    pub feeds_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ring_bytes: limits::RING_BYTES_MAX, tail_bytes: limits::TAIL_BYTES_MAX }
+        Self {
+            ring_bytes: limits::RING_BYTES_MAX,
+            tail_bytes: limits::TAIL_BYTES_MAX,
+            feeds_max: limits::FEEDS_MAX,
+        }
     }
 }
 
@@ -151,7 +157,7 @@ impl Drop for FeedHandle {
 
 /// No further feed can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} feeds exist already", limits::FEEDS_MAX)]
+#[error("as many feeds as may exist do")]
 pub struct TooManyFeeds;
 
 #[derive(Debug)]
@@ -329,17 +335,20 @@ impl Hub {
     pub fn feed(&self, selection: &Selection) -> Result<FeedHandle, TooManyFeeds> {
         let mut state = self.lock();
         if let Some(feed) = state.feeds.get(selection) {
-            feed.readers.fetch_add(1, Ordering::AcqRel);
+            let readers = feed.readers.fetch_add(1, Ordering::AcqRel) + 1;
+            if readers == limits::FEW_READERS {
+                feed.ring().resize(self.settings.ring_bytes);
+            }
             return Ok(FeedHandle(Arc::clone(feed)));
         }
-        if state.feeds.len() >= limits::FEEDS_MAX {
+        if state.feeds.len() >= self.settings.feeds_max {
             return Err(TooManyFeeds);
         }
         let slots = selection.topics.iter().flat_map(|t| state.tails.slots_of(t).cloned());
         let vector = Vector::new(slots.collect::<Vec<_>>());
         let feed = Arc::new(Feed {
             topics: selection.topics.clone(),
-            ring: Mutex::new(Ring::new(vector, self.settings.ring_bytes)),
+            ring: Mutex::new(Ring::new(vector, small(self.settings.ring_bytes))),
             runs: Runs::default(),
             head: watch::Sender::new(0),
             readers: AtomicUsize::new(1),
@@ -357,6 +366,9 @@ impl Hub {
             let idle_since = *feed.idle_since.lock().expect("no holder panics");
             let idle = now.saturating_duration_since(idle_since);
             feed.runs.sweep();
+            if feed.readers.load(Ordering::Acquire) < limits::FEW_READERS {
+                feed.ring().resize(small(self.settings.ring_bytes));
+            }
             feed.readers.load(Ordering::Acquire) > 0 || idle < limits::FEED_IDLE
         });
         self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));
@@ -401,6 +413,11 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
     }
+}
+
+/// The ring of a feed with few readers: those who fall off it read on elsewhere.
+fn small(ring_bytes: usize) -> usize {
+    (ring_bytes / 16).max(limits::RING_BYTES_MIN).min(ring_bytes)
 }
 
 /// The gap that lies between where a partition stood and where it goes on.

@@ -53,10 +53,20 @@ pub const RING_DELTAS_MAX: usize = 262_144;
 pub const RING_VECTOR_EVERY: usize = 256;
 /// Encoders at the same time, over all feeds; readers beyond get stored blocks.
 pub const ENCODERS_MAX: usize = 256;
+/// Bytes of one encoder, with the buffer for its pieces (`feed/encode`).
+pub const ENCODER_BYTES_MAX: usize = 704 * 1024;
 /// A feed that nobody reads goes after this.
 pub const FEED_IDLE: Duration = Duration::from_secs(30);
 /// Feeds at the same time.
-pub const FEEDS_MAX: usize = 4096;
+pub const FEEDS_MAX: usize = 512;
+/// A feed with fewer readers has a ring of a sixteenth.
+pub const FEW_READERS: usize = 8;
+/// Bytes that a ring has at least.
+pub const RING_BYTES_MIN: usize = 256 * 1024;
+/// Bytes of a record's value; larger ones are no events.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a live reader costs in the pump, in bytes.
+pub const SLOT_BYTES_MAX: usize = 128;
 /// Bytes of raw records that all tails together keep in memory.
 pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -25,6 +25,7 @@ pub trait Redact: Send + Sync + std::fmt::Debug {
 pub struct Lines {
     streams_of: HashMap<TopicName, Vec<String>>,
     redact: Option<Arc<dyn Redact>>,
+    event_bytes_max: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -34,6 +35,7 @@ impl Lines {
     pub fn new(
         catalog: &Catalog,
         redact: Option<Arc<dyn Redact>>,
+        event_bytes_max: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let mut streams_of: HashMap<TopicName, Vec<String>> = HashMap::new();
@@ -42,13 +44,15 @@ impl Lines {
                 streams_of.entry(topic.clone()).or_default().push(stream.name.to_string());
             }
         }
-        Arc::new(Self { streams_of, redact, metrics })
+        Arc::new(Self { streams_of, redact, event_bytes_max, metrics })
     }
 
     /// The record's data line.
     pub fn line(&self, tp: &TopicPartition, record: &Record) -> Line {
         let redacted = self.redact.as_ref().and_then(|r| r.redact(tp, record));
-        let line = render(tp, redacted.as_ref().unwrap_or(record));
+        let record = redacted.as_ref().unwrap_or(record);
+        let too_large = record.value.as_ref().is_some_and(|v| v.len() > self.event_bytes_max);
+        let line = if too_large { Err(Skipped::TooLarge) } else { render(tp, record) };
         if let Err(skipped) = &line {
             for stream in self.streams_of.get(&tp.topic).into_iter().flatten() {
                 let label = ByStreamReason { stream: stream.clone(), reason: skipped.as_str() };

@@ -38,6 +38,9 @@ pub enum Skipped {
     /// A JSON object with something after it.
     #[error("the value has text after its JSON object")]
     TrailingText,
+    /// It is larger than an event may be.
+    #[error("the value is too large")]
+    TooLarge,
 }
 
 impl Skipped {
@@ -49,6 +52,7 @@ impl Skipped {
             Self::NotJson => "not_json",
             Self::NotObject => "not_object",
             Self::TrailingText => "trailing_text",
+            Self::TooLarge => "too_large",
         }
     }
 }

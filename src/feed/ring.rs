@@ -90,6 +90,12 @@ impl Ring {
         }
     }
 
+    /// From now on it keeps about `weight_max` bytes.
+    pub fn resize(&mut self, weight_max: usize) {
+        self.weight_max = weight_max;
+        self.evict();
+    }
+
     /// The place after the last entry.
     #[must_use]
     pub fn head(&self) -> Cursor {
@@ -217,6 +223,10 @@ impl Ring {
     fn push(&mut self, entry: Entry) {
         self.weight += entry.weight();
         self.entries.push_back(entry);
+        self.evict();
+    }
+
+    fn evict(&mut self) {
         while self.weight > self.weight_max && self.entries.len() > 1 {
             let oldest = self.entries.pop_front().expect("there are several");
             self.weight -= oldest.weight();

@@ -41,7 +41,6 @@ use super::handover::{self, Taken};
 use super::problem::{AppError, answer_to_no_request};
 use crate::limits::{
     ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, REQUEST_HEAD_TIMEOUT, STALL_MAX,
-    UNSENT_BYTES_MAX,
 };
 use crate::session::closing::linger;
 
@@ -62,18 +61,19 @@ struct Patience {
     stall: Duration,
 }
 
-/// Takes a port; port 0 lets the system choose one.
+/// Takes a port; port 0 lets the system choose one. `unsent_bytes_max`: what the kernel holds of a
+/// connection and has not sent yet.
 ///
 /// # Errors
 /// What the system says.
-pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
+pub fn bind(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Bound> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     // Inherited by what is accepted.
     #[cfg(target_os = "linux")]
-    if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+    if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes_max) {
         tracing::warn!(%error, "stalled readers will hold more memory than they need");
     }
     let listener = socket.listen(ACCEPT_BACKLOG)?;

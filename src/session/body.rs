@@ -216,7 +216,7 @@ impl SessionBody {
     /// Takes entries from the ring. False: there are none.
     fn take_live(&mut self) -> bool {
         let Phase::Live(cursor) = &mut self.phase else { return false };
-        let framing = self.state.terms().framing;
+        let framing = self.state.framing();
         let feed = Arc::clone(&self.feed);
         let ring = feed.ring();
         let entries = match ring.find(cursor.index) {
@@ -280,7 +280,7 @@ impl SessionBody {
         let Phase::Live(cursor) = &self.phase else { return };
         self.shared.metrics.fell_behind.inc();
         let places = super::places(&cursor.vector());
-        let framing = (self.state.terms().framing, self.gap_events);
+        let framing = (self.state.framing(), self.gap_events);
         let (shared, feed) = (Arc::clone(&self.shared), Arc::clone(&self.feed));
         let catchup = Box::new(CatchUp::new(shared, feed, places, framing));
         self.phase = Phase::CatchUp(Box::pin(catchup.step()));

@@ -43,8 +43,8 @@ impl Host {
     fn new(source: &Arc<MemorySource>, ring_bytes: usize, tail_bytes: usize) -> Self {
         let metrics = Arc::new(Metrics::new());
         let catalog = catalog();
-        let lines = Lines::new(&catalog, None, Arc::clone(&metrics));
-        let settings = crate::feed::Settings { ring_bytes, tail_bytes };
+        let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(&metrics));
+        let settings = crate::feed::Settings { ring_bytes, tail_bytes, feeds_max: 100 };
         let hub = Hub::new("memory", lines, settings, Arc::clone(&metrics));
         let history = History::new(
             Arc::clone(source) as _,

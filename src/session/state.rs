@@ -64,13 +64,17 @@ pub enum Due {
     End(EndReason),
 }
 
-/// The state.
+/// The state. Small: there is one for every reader.
 #[derive(Debug)]
 pub struct State {
-    terms: Terms,
     opened: Instant,
-    /// When something was last sent.
-    last_sent: Instant,
+    /// When something was last sent, in ms after it opened.
+    last_sent_ms: u64,
+    /// 0: no limit.
+    lifetime_ms: u64,
+    keepalive_ms: u32,
+    retry_ms: u32,
+    framing: Framing,
     /// `retry:` still has to be said.
     owes_retry: bool,
     seen_event: bool,
@@ -80,14 +84,23 @@ impl State {
     /// A session that opens now. `id_first`: its `retry:` stands before all events.
     #[must_use]
     pub fn new(terms: Terms, opened: Instant, id_first: bool) -> Self {
-        let owes_retry = terms.framing == Framing::Sse && !id_first;
-        Self { terms, opened, last_sent: opened, owes_retry, seen_event: false }
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            opened,
+            last_sent_ms: 0,
+            lifetime_ms: terms.lifetime.map_or(0, |lifetime| ms(lifetime).max(1)),
+            keepalive_ms: u32::try_from(ms(terms.keepalive)).unwrap_or(u32::MAX),
+            retry_ms: u32::try_from(terms.retry_ms).unwrap_or(u32::MAX),
+            framing: terms.framing,
+            owes_retry: terms.framing == Framing::Sse && !id_first,
+            seen_event: false,
+        }
     }
 
-    /// What was agreed at the start.
+    /// How events are written.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// Whether `retry:` has to follow the next event.
@@ -99,13 +112,24 @@ impl State {
     /// Whether the lifetime is over.
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
-        self.terms.lifetime.is_some_and(|lifetime| now >= self.opened + lifetime)
+        self.end().is_some_and(|end| now >= end)
+    }
+
+    fn end(&self) -> Option<Instant> {
+        let lifetime = Duration::from_millis(self.lifetime_ms);
+        (!lifetime.is_zero()).then(|| self.opened + lifetime)
+    }
+
+    fn sent(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.opened);
+        self.last_sent_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     }
 
     /// Events are being sent. After the first one of all the returned bytes follow, if any.
     pub fn on_events(&mut self, now: Instant) -> Option<Bytes> {
-        (self.last_sent, self.seen_event) = (now, true);
-        std::mem::take(&mut self.owes_retry).then(|| frames::retry(self.terms.retry_ms))
+        self.sent(now);
+        self.seen_event = true;
+        std::mem::take(&mut self.owes_retry).then(|| frames::retry(self.retry_ms.into()))
     }
 
     /// What is due at `now`.
@@ -113,17 +137,17 @@ impl State {
         if self.is_over(now) {
             return Due::End(EndReason::Lifetime);
         }
-        let end = self.terms.lifetime.map(|lifetime| self.opened + lifetime);
-        let mut keepalive = self.last_sent + self.terms.keepalive;
+        let silent_ms = self.last_sent_ms.saturating_add(self.keepalive_ms.into());
+        let mut keepalive = self.opened + Duration::from_millis(silent_ms);
         if !self.seen_event {
             // Checks of the kind `head -n 5 | grep ^data:` end here.
             keepalive = keepalive.max(self.opened + limits::QUIET_START);
         }
         if now >= keepalive {
-            self.last_sent = now;
-            return Due::Send(frames::keepalive(self.terms.framing));
+            self.sent(now);
+            return Due::Send(frames::keepalive(self.framing));
         }
-        Due::At(end.map_or(keepalive, |end| end.min(keepalive)))
+        Due::At(self.end().map_or(keepalive, |end| end.min(keepalive)))
     }
 }
 

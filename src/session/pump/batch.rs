@@ -101,16 +101,20 @@ impl Batch {
         let whole = self.parts.partition_point(|part| part.end <= n);
         let end = whole.checked_sub(1).map_or(0, |last| self.parts[last].end);
         match self.parts.get(whole) {
-            Some(part) if n > end => Stand {
-                cursor: part.after.clone(),
-                rest: self.bytes.slice(n..part.end),
-                begun: whole + 1,
-            },
+            Some(part) if n > end => {
+                Stand { cursor: part.after.clone(), rest: self.rest(n, part.end), begun: whole + 1 }
+            }
             _ => {
                 let cursor = whole.checked_sub(1).map_or(start, |last| &self.parts[last].after);
                 Stand { cursor: cursor.clone(), rest: Bytes::new(), begun: whole }
             }
         }
+    }
+
+    /// The rest of a frame. Of several it is copied: a slow reader never holds a whole batch.
+    fn rest(&self, from: usize, to: usize) -> Bytes {
+        let rest = self.bytes.slice(from..to);
+        if self.parts.len() > 1 { Bytes::copy_from_slice(&rest) } else { rest }
     }
 
     /// A reader's state after the first `parts` of the batch, if it is inside and they are just

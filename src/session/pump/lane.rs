@@ -41,7 +41,7 @@ pub(super) struct Lane {
 
 fn manner(session: &Session) -> Manner {
     Manner {
-        framing: session.state.terms().framing,
+        framing: session.state.framing(),
         transfer: session.transfer,
         gap_events: session.gap_events,
         encoding: session.packed.as_ref().map(|packed| packed.encoding()),

@@ -1,8 +1,8 @@
 //! One reader in its lane, and how it is written to when it has a place of its own.
 //!
 //! ```text
-//!  at its lane's place ──(socket full, something of its own to say)──▶ Lag ──(caught up)──▶ back
-//!                                                                       └──(left the ring)──▶ leaves
+//!  at its lane's place ── socket full, something of its own to say ──▶ Lag ──▶ caught up: back
+//!                                                                       └──▶ off the ring: leaves
 //! ```
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -34,6 +34,8 @@ pub(super) struct Reader {
     /// Where it is in the text of its encoding, if it has one.
     pub(super) packed: Option<Box<encode::Reader>>,
 }
+
+const _: () = assert!(size_of::<Option<Reader>>() <= crate::limits::SLOT_BYTES_MAX);
 
 /// A place of a reader's own.
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 //! The survey finds out where to read and why; the reader only reads. The positions belong to
 //! neither's client: from them a client is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::client::{Clients, Status, Watch};
-use super::history::{position, record};
+use super::history::record;
 use super::{KafkaSource, ffi};
 use crate::event::{LogTag, Offset, Record, TimestampMs, TopicName, TopicPartition};
 use crate::limits;
@@ -31,6 +31,9 @@ use crate::source::{Loss, Source, SourceError, TailEvent, Watermarks};
 const SURVEY_EVERY: Duration = Duration::from_secs(1);
 /// How often the survey fails before the source is said to be out of reach.
 const SURVEY_FAILURES_MAX: u32 = 2;
+/// Looks in a row that do not find a topic before it is said to be gone. A broker that has just
+/// come up does not know all topics yet.
+const MISSING_LOOKS_MAX: u32 = 3;
 /// How long all brokers may be down before the client is made anew.
 const DOWN_MAX: Duration = Duration::from_secs(10);
 /// Records told at once, in number and bytes.
@@ -92,7 +95,16 @@ pub(super) async fn run(
         tracing::error!(%error, "the tail cannot be started");
         return;
     }
-    let mut survey = Survey { source, topics, turns, positions, surveyed: false, failures: 0 };
+    let mut survey = Survey {
+        source,
+        topics,
+        turns,
+        positions,
+        surveyed: false,
+        failures: 0,
+        missing: HashMap::new(),
+        former: HashMap::new(),
+    };
     let mut down_since: Option<Instant> = None;
     while !out.is_closed() {
         let found = survey.look(lost.swap(false, Ordering::AcqRel)).await;
@@ -117,6 +129,10 @@ struct Survey<'a> {
     positions: Positions,
     surveyed: bool,
     failures: u32,
+    /// Looks in a row that did not find a topic.
+    missing: HashMap<TopicName, u32>,
+    /// Where partitions of topics that are gone stood: the same log may come again.
+    former: HashMap<TopicPartition, Followed>,
 }
 
 impl Survey<'_> {
@@ -124,8 +140,11 @@ impl Survey<'_> {
     async fn look(&mut self, lost: bool) -> Result<(), SourceError> {
         let described = self.source.describe(self.topics.clone()).await?;
         for (topic, found) in described {
+            if found.is_some() {
+                self.missing.remove(&topic);
+            }
             match found {
-                None => self.gone(&topic),
+                None => self.not_found(&topic),
                 // Fewer than before: it was made anew between two looks, and some are gone for
                 // good. The next look takes in what there is.
                 Some(found) if self.follows_more(&topic, &found) => self.gone(&topic),
@@ -162,9 +181,21 @@ impl Survey<'_> {
         }
     }
 
-    fn gone(&self, topic: &TopicName) {
-        let known = self.lock().keys().any(|tp| tp.topic == *topic);
-        if known {
+    fn not_found(&mut self, topic: &TopicName) {
+        let looks = self.missing.entry(topic.clone()).or_default();
+        *looks = looks.saturating_add(1);
+        if *looks >= MISSING_LOOKS_MAX {
+            self.gone(topic);
+        }
+    }
+
+    fn gone(&mut self, topic: &TopicName) {
+        let of_topic = |(tp, at): (&TopicPartition, &Followed)| {
+            (tp.topic == *topic).then(|| (tp.clone(), *at))
+        };
+        let known: Vec<_> = self.lock().iter().filter_map(of_topic).collect();
+        if !known.is_empty() {
+            self.former.extend(known);
             self.turn(Turn::Close(topic.clone()));
         }
     }
@@ -177,7 +208,7 @@ impl Survey<'_> {
     }
 
     async fn topic(
-        &self,
+        &mut self,
         topic: &TopicName,
         found: ffi::Description,
         lost: bool,
@@ -186,6 +217,10 @@ impl Survey<'_> {
             let tp = TopicPartition::new(topic.clone(), partition);
             let followed = self.lock().get(&tp).copied();
             match followed {
+                None if self.is_back(&tp, found.log) => {
+                    let at = self.former.remove(&tp).expect("it is back");
+                    self.find_again(tp, at).await?;
+                }
                 None => {
                     let marks = self.source.watermarks(&tp).await?;
                     let next = if self.surveyed { marks.start } else { marks.end };
@@ -201,6 +236,11 @@ impl Survey<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the log that was followed before its topic was gone.
+    fn is_back(&self, tp: &TopicPartition, log: Option<LogTag>) -> bool {
+        log.is_some() && self.former.get(tp).is_some_and(|at| at.log == log)
     }
 
     /// The reader stopped somewhere: is it here, and where does it go on?
@@ -220,7 +260,8 @@ impl Survey<'_> {
             return self.open(tp, at.log, from, Some(Loss::Truncated)).await;
         }
         // Not here; it is assigned again all the same, where it stands, which costs nothing.
-        self.turn(Turn::Open { tp, at, append_time: false, after: None });
+        let append_time = self.source.append_time(&tp.topic).await?;
+        self.turn(Turn::Open { tp, at, append_time, after: None });
         Ok(())
     }
 
@@ -466,16 +507,15 @@ impl Reader {
 
     /// At the end of a partition its position may lie behind holes.
     fn tell_positions(&self, consumer: &BaseConsumer<Watch>) -> Result<(), Closed> {
-        let all: Vec<_> = {
-            let positions = self.positions.lock().expect("no holder panics");
-            positions.iter().map(|(tp, at)| (tp.clone(), at.next)).collect()
-        };
-        for (tp, next) in all {
-            let now = position(consumer, tp.topic.as_str(), tp.partition.0);
-            if let Some(now) = now.filter(|now| *now > next) {
-                if let Some(at) = self.positions.lock().expect("no holder panics").get_mut(&tp) {
-                    at.next = now;
-                }
+        let Ok(list) = consumer.position() else { return Ok(()) };
+        for element in list.elements() {
+            let KafkaOffset::Offset(now) = element.offset() else { continue };
+            let topic = TopicName::new(element.topic()).expect("Kafka's own name");
+            let (tp, now) = (TopicPartition::new(topic, element.partition()), Offset(now));
+            let mut positions = self.positions.lock().expect("no holder panics");
+            let moved = positions.get_mut(&tp).filter(|at| at.next < now);
+            if moved.map(|at| at.next = now).is_some() {
+                drop(positions);
                 self.tell(TailEvent::Records { tp, records: Vec::new(), next: now })?;
             }
         }

@@ -51,7 +51,7 @@ impl Server {
         router: Router,
         patience: impl FnOnce(listen::Bound) -> listen::Bound,
     ) -> Self {
-        let bound = listen::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let bound = listen::bind(([127, 0, 0, 1], 0).into(), 16 * 1024).expect("a free port");
         let bound = patience(bound);
         let (addr, shutdown) = (bound.addr(), CancellationToken::new());
         let serving = tokio::spawn(listen::serve(bound, router, shutdown.clone()));
@@ -177,7 +177,7 @@ fn sessions(
     pump: Option<Arc<Pump>>,
 ) -> (Arc<Hub>, Arc<Sessions>) {
     let catalog = Arc::new(catalog());
-    let lines = Lines::new(&catalog, None, Arc::clone(metrics));
+    let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(metrics));
     let hub = Hub::new("still", lines, feed::Settings::default(), Arc::clone(metrics));
     let source = Arc::new(source) as Arc<dyn Source>;
     let history = History::new(source, Arc::clone(&hub), (0, 1), Arc::clone(metrics));
