@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, EmbeddedConfig, KafkaConfig, SourceConfig};
+use crate::config::{Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig};
 use crate::feed::Hub;
 use crate::feed::history::History;
 use crate::feed::lines::Lines;
-use crate::gate::Gate;
+use crate::gate::client::{Budget, ClientHeader, Identity};
+use crate::gate::{Gate, Opens};
 use crate::http::Front;
 use crate::intake::IntakeState;
 use crate::log::Log;
@@ -28,7 +29,7 @@ use crate::session::{Pump, Sessions};
 use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::KafkaSource;
 use crate::source::{Sink, Source};
-use crate::{admin, demo, feed, http, intake, limits, log, session, source};
+use crate::{admin, demo, feed, gate, http, intake, limits, log, session, source};
 
 /// Descriptors that are kept for the source, the log, the admin port and the process itself.
 const DESCRIPTORS_RESERVED: u64 = 256;
@@ -88,7 +89,11 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
-        settings: http::Settings { compress: config.session.compress, ..Default::default() },
+        settings: http::Settings {
+            compress: config.session.compress,
+            soft_refusals: config.session.soft_refusals,
+            ..Default::default()
+        },
     };
     let mut extra = axum::Router::new();
     if config.intake {
@@ -141,13 +146,18 @@ fn readers(
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
-    let gate = Gate::new(streams_max(config.limits.streams)?, Arc::clone(metrics));
+    let gate = gate::Settings {
+        identity: identity(&config.limits),
+        streams_max: streams_max(config.limits.streams)?,
+        opens: config.limits.opens.map(|o| Opens { per_s: o.per_s, burst: o.burst }),
+    };
+    let gate = Gate::new(gate, Arc::clone(metrics));
     let settings = session::Settings {
         keepalive: config.session.keepalive,
         lifetime: config.session.lifetime,
         retry_ms: config.session.retry_ms,
     };
-    let pump = match Pump::start(shards(config.session.shards)) {
+    let pump = match Pump::start(shards(config.session.shards), gate.told()) {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
         pump => Some(pump.context("start the pump")?),
     };
@@ -210,6 +220,21 @@ fn shards(configured: u64) -> usize {
     match usize::try_from(configured) {
         Ok(0) | Err(_) => (cores / 2).max(1),
         Ok(shards) => shards,
+    }
+}
+
+/// How clients are told apart, and what each may hold.
+fn identity(limits: &LimitsConfig) -> Identity {
+    let budgets = limits.budgets.iter();
+    Identity {
+        trusted: limits.trusted_proxies.clone(),
+        header: ClientHeader::new(limits.client_ip_header.clone()),
+        ipv4_prefix: limits.ipv4_prefix,
+        ipv6_prefix: limits.ipv6_prefix,
+        streams: limits.streams_per_client,
+        budgets: budgets
+            .map(|b| Budget { prefixes: b.prefixes.clone(), streams: b.streams })
+            .collect(),
     }
 }
 

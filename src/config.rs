@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use toml::Table;
 
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
-use crate::limits;
 
+mod limits;
 mod reader;
 
+pub use self::limits::{Budget, LimitsConfig, Opens};
 pub use reader::Mistake;
 use reader::{Findings, Section};
 
@@ -97,35 +97,12 @@ pub struct SessionConfig {
     pub lifetime: Option<Duration>,
     /// What `retry:` says before it is jittered, in ms.
     pub retry_ms: u64,
+    /// Refuse recognised browsers in a form that `EventSource` survives.
+    pub soft_refusals: bool,
     /// Threads that write to readers; 0: half the cores.
     pub shards: u64,
     /// Who gets a compressed stream.
     pub compress: Compress,
-}
-
-/// `[limits]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitsConfig {
-    /// Streams that one client may hold. Accepted; not enforced yet.
-    pub streams_per_client: u64,
-    /// Streams that this host may hold; 0: what the descriptors allow.
-    pub streams: u64,
-    /// Proxies whose client header counts. Accepted; not used yet.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The header in which they name the client. Accepted; not used yet.
-    pub client_ip_header: String,
-    /// Sets of streams that are read at the same time.
-    pub feeds: u64,
-    /// Bytes of the largest event; larger ones are skipped.
-    pub event_bytes: u64,
-    /// Bytes of a connection that the kernel holds unsent.
-    pub unsent_bytes: u64,
-    /// Bytes of frames in each feed's ring.
-    pub ring_bytes: u64,
-    /// Bytes of raw records that all tails keep.
-    pub tail_bytes: u64,
-    /// Bytes of data lines that the history keeps.
-    pub history_cache_bytes: u64,
 }
 
 /// The whole configuration.
@@ -188,7 +165,7 @@ impl Config {
         let admin_listen = root.parsed("admin_listen", DEFAULT_ADMIN, found, address);
         let source = source(&mut root, found);
         let session = session(root.table("session", found), found);
-        let limits = limits(root.table("limits", found), found);
+        let limits = LimitsConfig::read(&mut root, found);
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
         intake.finish(found);
@@ -202,7 +179,8 @@ impl Config {
     #[must_use]
     pub fn demo(data_dir: &Path, streams: Vec<Stream>) -> Self {
         let mut found = Findings::default();
-        let (session, limits) = (session(None, &mut found), limits(None, &mut found));
+        let session = session(None, &mut found);
+        let limits = LimitsConfig::read(&mut Section::new("", None), &mut found);
         let mut embedded = Section::new("embedded", None);
         let mut embedded = self::embedded(&mut embedded, &mut found);
         embedded.data_dir = data_dir.to_owned();
@@ -228,20 +206,23 @@ impl Config {
     /// The memory that this configuration can take at worst, by part, in bytes.
     #[must_use]
     pub fn worst_case_memory(&self) -> Vec<(&'static str, u64)> {
-        let batch = limits::BATCH_BYTES_MAX as u64;
-        let encoder = limits::ENCODER_BYTES_MAX;
+        let batch = crate::limits::BATCH_BYTES_MAX as u64;
+        let encoder = crate::limits::ENCODER_BYTES_MAX;
         vec![
             ("tails (raw records)", self.limits.tail_bytes),
             ("history cache", self.limits.history_cache_bytes),
             ("feeds (rings)", self.limits.feeds * self.limits.ring_bytes),
-            ("encoders", (limits::ENCODERS_MAX * encoder) as u64),
-            ("compressed frames", limits::ENCODERS_MAX as u64 * self.limits.ring_bytes),
-            ("range reads under way", (limits::HISTORY_READS_MAX * limits::CHUNK_BYTES_MAX) as u64),
-            ("each live stream (its slot)", limits::SLOT_BYTES_MAX as u64),
+            ("encoders", (crate::limits::ENCODERS_MAX * encoder) as u64),
+            ("compressed frames", crate::limits::ENCODERS_MAX as u64 * self.limits.ring_bytes),
+            (
+                "range reads under way",
+                (crate::limits::HISTORY_READS_MAX * crate::limits::CHUNK_BYTES_MAX) as u64,
+            ),
+            ("each live stream (its slot)", crate::limits::SLOT_BYTES_MAX as u64),
             ("each stalled stream (the rest of one event)", self.limits.event_bytes),
             ("each stream (unsent, in the kernel)", self.limits.unsent_bytes),
             ("each stream over HTTP/2 or TLS (one batch)", batch),
-            ("each stream in catch-up (chunks)", limits::CATCHUP_BYTES as u64),
+            ("each stream in catch-up (chunks)", crate::limits::CATCHUP_BYTES as u64),
         ]
     }
 }
@@ -354,6 +335,7 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     let keepalive = seconds(section.number("keepalive_s", 15, 1..=3600, found));
     let lifetime = section.number("lifetime_s", 0, 0..=31_536_000, found);
     let retry_ms = section.number("retry_ms", 2000, 100..=600_000, found);
+    let soft_refusals = section.flag("soft_refusals", true, found);
     let shards = section.number("shards", 0, 0..=64, found);
     let compress = section.parsed("compress", Compress::Browsers, found, |text| match text {
         "browsers" => Ok(Compress::Browsers),
@@ -363,50 +345,7 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     });
     section.finish(found);
     let lifetime = (lifetime > 0).then(|| seconds(lifetime));
-    SessionConfig { keepalive, lifetime, retry_ms, shards, compress }
-}
-
-fn limits(table: Option<&Table>, found: &mut Findings) -> LimitsConfig {
-    let mut section = Section::new("limits", table);
-    let mb = |bytes: usize| bytes as u64 / MIB;
-    let streams_per_client = section.number("streams_per_client", 64, 0..=1_000_000, found);
-    let streams = section.number("streams", 0, 0..=10_000_000, found);
-    let mut trusted_proxies = Vec::new();
-    for text in section.list("trusted_proxies", found) {
-        let prefix = text.parse().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
-        match prefix {
-            Ok(prefix) => trusted_proxies.push(prefix),
-            Err(_) => found.add(
-                section.key("trusted_proxies"),
-                format!("found \"{text}\"; an address or a prefix such as 10.0.0.0/8 is accepted"),
-            ),
-        }
-    }
-    let header = section.parsed("client_ip_header", "X-Client-IP".to_owned(), found, |text| {
-        let legal = http::HeaderName::try_from(text).map(|_| text.to_owned());
-        legal.map_err(|_| "the name of a header is accepted")
-    });
-    let feeds = section.number("feeds", limits::FEEDS_MAX as u64, 1..=65_536, found);
-    let event = section.number("event_mb", mb(limits::EVENT_BYTES_MAX), 1..=64, found);
-    let unsent =
-        section.number("unsent_kb", u64::from(limits::UNSENT_BYTES_MAX) / 1024, 4..=4096, found);
-    let ring = section.number("ring_mb", mb(limits::RING_BYTES_MAX), 1..=1024, found);
-    let tail = section.number("tail_mb", mb(limits::TAIL_BYTES_MAX), 1..=65_536, found);
-    let cache =
-        section.number("history_cache_mb", mb(limits::HISTORY_CACHE_BYTES_MAX), 1..=65_536, found);
-    section.finish(found);
-    LimitsConfig {
-        streams_per_client,
-        streams,
-        trusted_proxies,
-        client_ip_header: header,
-        feeds,
-        event_bytes: event * MIB,
-        unsent_bytes: unsent * 1024,
-        ring_bytes: ring * MIB,
-        tail_bytes: tail * MIB,
-        history_cache_bytes: cache * MIB,
-    }
+    SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, shards, compress }
 }
 
 fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {

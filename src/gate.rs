@@ -1,20 +1,56 @@
 //! Who may come in. The only place that refuses a request for the sake of the others.
 //!
-//! Today it knows two refusals (draining, full); addresses, limits per client, fairness and
-//! blocks have their place here. A `Permit` is the right to one open stream: the session owns it,
-//! and its `Drop` gives the slot back, whatever way the session ends.
+//! ```text
+//!  identify (client) ─▶ knock: rate, the client's own limit ─▶ the request's text ─▶ enter: room?
+//!      400                429, after a short wait                                    503, or the
+//!                                                                       greediest loses its newest
+//! ```
+//! A `Permit` is the right to one open stream: the session owns it, and its `Drop` gives the seat
+//! back, whatever way the session ends. So what is held is what is open, at every moment. A client
+//! that closes a stream and opens the next at once must not meet a 429: it waits a moment for its
+//! own seat, in a room of bounded size.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use http::HeaderMap;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 
+mod books;
+pub mod client;
+mod rate;
+
+use books::{Books, Entered, Knocked, SeatNumber};
+use client::{Client, ClientKey, Identity, NoClient};
+pub use rate::Opens;
+use rate::Rate;
+
 /// Why a request was refused. One word each, the same in log, metric and answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// A trusted proxy did not say who the client is.
+    NoClient(NoClient),
+    /// The client holds its limit.
+    ClientLimit {
+        /// How many it holds.
+        held: u32,
+        /// How many it may.
+        limit: u32,
+    },
+    /// The client opens streams too fast.
+    Rate {
+        /// When the next one is due, in s.
+        wait_s: u32,
+    },
     /// This host is going down.
     Draining,
-    /// This host holds as many streams as it may.
+    /// This host holds as many streams as it may, and nobody far more than this client.
     Full,
     /// The source cannot be reached, or did not fix the start in time.
     SourceUnavailable,
@@ -25,8 +61,11 @@ pub enum Refusal {
 impl Refusal {
     /// The word for logs and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
+            Self::NoClient(_) => "no_client",
+            Self::ClientLimit { .. } => "client_limit",
+            Self::Rate { .. } => "rate",
             Self::Draining => "draining",
             Self::Full => "full",
             Self::SourceUnavailable => "source_unavailable",
@@ -35,47 +74,271 @@ impl Refusal {
     }
 }
 
+/// What an operator may change.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How clients are told apart, and what they may hold.
+    pub identity: Identity,
+    /// Streams of this host.
+    pub streams_max: usize,
+    /// How fast a client may open streams; `None`: as fast as it likes.
+    pub opens: Option<Opens>,
+}
+
+/// One open stream, as the gate knows it.
+#[derive(Debug)]
+struct Seat {
+    client: ClientKey,
+    number: SeatNumber,
+    /// Told to go.
+    told: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    books: Books,
+    /// In the order in which they were taken.
+    seats: BTreeMap<SeatNumber, Arc<Seat>>,
+    next: SeatNumber,
+    /// Requests that wait for a seat of their own client.
+    waiting: HashMap<ClientKey, usize>,
+    waiting_all: usize,
+}
+
 /// The gate of this host.
 #[derive(Debug)]
 pub struct Gate {
-    held: AtomicUsize,
-    streams_max: usize,
+    settings: Settings,
+    state: Mutex<State>,
+    rate: Option<Rate>,
     draining: AtomicBool,
+    /// Somebody has left.
+    left: Notify,
+    /// Moves when somebody is told to go.
+    told: watch::Sender<u64>,
+    warned: AtomicU8,
     metrics: Arc<Metrics>,
+}
+
+/// The right to ask for a stream: a place among the client's own.
+#[derive(Debug)]
+pub struct Knock {
+    gate: Arc<Gate>,
+    client: Client,
+    entered: bool,
 }
 
 /// The right to one open stream.
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
+    seat: Arc<Seat>,
+}
+
+impl Permit {
+    /// Whether the stream has to go, since somebody who holds far less has come.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.seat.told.load(Ordering::Acquire)
+    }
+}
+
+impl Permit {
+    /// Moves when somebody has been told to go.
+    #[must_use]
+    pub fn told(&self) -> watch::Receiver<u64> {
+        self.gate.told()
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.held.fetch_sub(1, Ordering::AcqRel);
+        let mut state = self.gate.lock();
+        state.seats.remove(&self.seat.number);
+        state.books.leave(self.seat.client, self.is_told());
+        self.gate.measure(&state);
+        drop(state);
+        self.gate.left.notify_waiters();
+    }
+}
+
+impl Drop for Knock {
+    fn drop(&mut self) {
+        if !self.entered {
+            self.gate.lock().books.turn_away(self.client.key);
+            self.gate.left.notify_waiters();
+        }
+    }
+}
+
+impl Knock {
+    /// Takes a seat, for which the greediest client may lose one.
+    ///
+    /// # Errors
+    /// The one reason why not; it has been counted.
+    pub fn enter(mut self) -> Result<Permit, Refusal> {
+        let gate = Arc::clone(&self.gate);
+        if gate.is_draining() {
+            return Err(gate.refused(Refusal::Draining));
+        }
+        let mut state = gate.lock();
+        match state.books.enter(&self.client) {
+            Entered::Full => {
+                drop(state);
+                return Err(gate.refused(Refusal::Full));
+            }
+            Entered::Seated => {}
+            Entered::InsteadOf(key) => {
+                let newest = state.seats.values().rev();
+                let mut newest =
+                    newest.filter(|s| s.client == key && !s.told.load(Ordering::Acquire));
+                if let Some(seat) = newest.next() {
+                    seat.told.store(true, Ordering::Release);
+                }
+                gate.told.send_modify(|n| *n += 1);
+            }
+        }
+        self.entered = true;
+        let number = state.next;
+        state.next += 1;
+        let seat = Seat { client: self.client.key, number, told: AtomicBool::new(false) };
+        let seat = Arc::new(seat);
+        state.seats.insert(number, Arc::clone(&seat));
+        gate.measure(&state);
+        gate.warn_of_a_proxy(&state, &self.client);
+        drop(state);
+        Ok(Permit { gate, seat })
+    }
+}
+
+/// Somebody in the waiting room.
+struct Waiting<'a>(&'a Gate, ClientKey);
+
+impl<'a> Waiting<'a> {
+    fn new(gate: &'a Gate, key: ClientKey) -> Option<Self> {
+        let mut state = gate.lock();
+        let own = state.waiting.get(&key).copied().unwrap_or(0);
+        let fits = state.waiting_all < limits::WAITING_MAX && own < limits::WAITING_OF_CLIENT_MAX;
+        if !fits {
+            return None;
+        }
+        state.waiting_all += 1;
+        state.waiting.insert(key, own + 1);
+        Some(Self(gate, key))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting_all -= 1;
+        let own = state.waiting.get_mut(&self.1).map(|own| {
+            *own -= 1;
+            *own
+        });
+        if own == Some(0) {
+            state.waiting.remove(&self.1);
+        }
+    }
+}
+
+impl Settings {
+    /// Room for so many streams, and no limit for anybody.
+    #[must_use]
+    pub fn room_for(streams_max: usize) -> Self {
+        let identity = Identity {
+            trusted: Vec::new(),
+            header: client::ClientHeader::XForwardedFor,
+            ipv4_prefix: 32,
+            ipv6_prefix: 64,
+            streams: 0,
+            budgets: Vec::new(),
+        };
+        Self { identity, streams_max, opens: None }
     }
 }
 
 impl Gate {
-    /// A gate that lets `streams_max` streams be open at once.
-    #[must_use]
-    pub fn new(streams_max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (held, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { held, streams_max, draining, metrics })
+    /// Lets one stream of this peer in, without waiting for anything.
+    ///
+    /// # Errors
+    /// As `knock` and `Knock::enter`.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Refusal> {
+        let client = self.identify(peer, &HeaderMap::new())?;
+        self.reserve(client).map_err(|why| self.refused(why))?.enter()
     }
 
-    /// Lets one stream in.
+    /// A gate with nobody in.
+    #[must_use]
+    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+        let state = State {
+            books: Books::new(settings.streams_max),
+            seats: BTreeMap::new(),
+            next: 0,
+            waiting: HashMap::new(),
+            waiting_all: 0,
+        };
+        Arc::new(Self {
+            rate: settings.opens.map(Rate::new),
+            settings,
+            state: Mutex::new(state),
+            draining: AtomicBool::new(false),
+            left: Notify::new(),
+            told: watch::Sender::new(0),
+            warned: AtomicU8::new(0),
+            metrics,
+        })
+    }
+
+    /// Who a request comes from.
+    ///
+    /// # Errors
+    /// A trusted proxy does not say; it has been counted.
+    pub fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Client, Refusal> {
+        let client = self.settings.identity.of(peer, headers);
+        client.map_err(|error| self.refused(Refusal::NoClient(error)))
+    }
+
+    /// Reserves a place among the client's own. Waits a moment for one that it has just left.
     ///
     /// # Errors
     /// The one reason why not; it has been counted.
-    pub fn admit(self: &Arc<Self>) -> Result<Permit, Refusal> {
-        if self.draining.load(Ordering::Acquire) {
+    pub async fn knock(self: &Arc<Self>, client: Client) -> Result<Knock, Refusal> {
+        if self.is_draining() {
             return Err(self.refused(Refusal::Draining));
         }
-        let take = |held: usize| (held < self.streams_max).then_some(held + 1);
-        match self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(_) => Ok(Permit { gate: Arc::clone(self) }),
-            Err(_) => Err(self.refused(Refusal::Full)),
+        if let Some(wait_s) = self.rate.as_ref().and_then(|rate| rate.wait_s(client.key)) {
+            return Err(self.refused(Refusal::Rate { wait_s }));
+        }
+        let limit = match self.reserve(client) {
+            Ok(knock) => return Ok(knock),
+            Err(limit) => limit,
+        };
+        let Some(_waiting) = Waiting::new(self, client.key) else {
+            return Err(self.refused(limit));
+        };
+        let freed = async {
+            loop {
+                let left = self.left.notified();
+                tokio::pin!(left);
+                // Before the look, so that nobody leaves unseen.
+                left.as_mut().enable();
+                if let Ok(knock) = self.reserve(client) {
+                    return knock;
+                }
+                left.await;
+            }
+        };
+        match timeout(limits::WAITING_TIME_MAX, freed).await {
+            Ok(knock) => Ok(knock),
+            Err(_) => Err(self.refused(limit)),
+        }
+    }
+
+    fn reserve(self: &Arc<Self>, client: Client) -> Result<Knock, Refusal> {
+        match self.lock().books.knock(&client) {
+            Knocked::Reserved => Ok(Knock { gate: Arc::clone(self), client, entered: false }),
+            Knocked::AtLimit { held, limit } => Err(Refusal::ClientLimit { held, limit }),
         }
     }
 
@@ -99,6 +362,50 @@ impl Gate {
     /// Streams open now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held.load(Ordering::Acquire)
+        self.lock().books.open()
+    }
+
+    /// Moves when somebody has been told to go (`Permit::is_told`).
+    #[must_use]
+    pub fn told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
+
+    fn measure(&self, state: &State) {
+        let books = &state.books;
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.streams_open.set(number(books.open()));
+        self.metrics.clients.set(number(books.clients()));
+        self.metrics.greediest_client_permille.set(books.greediest_share_permille().into());
+    }
+
+    /// One private peer that holds nearly all is a proxy that nobody has told us of, and all its
+    /// users share one limit.
+    fn warn_of_a_proxy(&self, state: &State, client: &Client) {
+        let private = match client.address {
+            IpAddr::V4(v4) => v4.is_private() || v4.is_loopback(),
+            IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback(),
+        };
+        let enough = client.budget.min(64).saturating_mul(3) / 4;
+        let all = state.books.open();
+        let own = state.books.held_by(client.key);
+        if private
+            && self.settings.identity.trusted.is_empty()
+            && own >= enough.max(8)
+            && own as usize * 10 >= all * 9
+            && self.warned.swap(1, Ordering::AcqRel) == 0
+        {
+            tracing::warn!(
+                peer = %client.address,
+                own,
+                all,
+                "one private peer holds nearly all streams: if it is a proxy, name it in \
+                 limits.trusted_proxies, or all its users share one limit"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
     }
 }

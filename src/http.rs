@@ -34,6 +34,8 @@ pub use router::router;
 pub struct Settings {
     /// Who gets a compressed stream without asking for one in the query.
     pub compress: Compress,
+    /// Answer a recognised browser's 429 and 503 in a form that its `EventSource` survives.
+    pub soft_refusals: bool,
     /// Serve the stream browser at `/v2/ui/`.
     pub ui: bool,
     /// For people, in `/_info` and the documentation.
@@ -46,6 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             compress: Compress::Browsers,
+            soft_refusals: true,
             ui: true,
             description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
             home: "/?doc".to_owned(),

@@ -98,5 +98,12 @@ pub const INTAKE_EVENTS_MAX: usize = 10_000;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
 
+/// Requests that wait for a seat of their own client, at the same time.
+pub const WAITING_MAX: usize = 1024;
+/// Of one client.
+pub const WAITING_OF_CLIENT_MAX: usize = 16;
+/// How long: a client that closes a stream and opens the next must not be refused for the first.
+pub const WAITING_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// From SIGTERM to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);

@@ -82,6 +82,12 @@ pub struct Metrics {
     client_connections: Family<ByStreams, Counter>,
     /// Streams ended, by reason.
     pub streams_ended: Family<ByReason, Counter>,
+    /// Streams open now.
+    pub streams_open: Gauge,
+    /// Clients (addresses or prefixes) that hold streams now.
+    pub clients: Gauge,
+    /// What the client that holds most holds of all streams, in thousandths.
+    pub greediest_client_permille: Gauge,
     /// Requests refused, by reason.
     pub refusals: Family<ByReason, Counter>,
     /// Events delivered to readers, live and replayed.
@@ -133,6 +139,12 @@ impl Metrics {
                 "Streams opened, by the streams asked for"
             ),
             streams_ended: metric!("tidegate_streams_ended", "Streams ended, by reason"),
+            streams_open: metric!("tidegate_streams_open", "Streams open now"),
+            clients: metric!("tidegate_clients", "Clients that hold streams now"),
+            greediest_client_permille: metric!(
+                "tidegate_greediest_client_permille",
+                "What the client that holds most holds of all streams, in thousandths"
+            ),
             refusals: metric!("tidegate_refusals", "Requests refused, by reason"),
             events_delivered: metric!("tidegate_events_delivered", "Events given to readers"),
             delivered_bytes: metric!(

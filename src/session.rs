@@ -189,6 +189,7 @@ impl Sessions {
             gap_events: request.gap_events,
             out,
             drain: WatchStream::new(self.shared.drain.subscribe()),
+            told: WatchStream::new(self.gate.told()),
             timer: Box::pin(tokio::time::sleep_until(now)),
             packed,
             wants_join: false,
@@ -310,7 +311,7 @@ impl Audience {
 struct Presence {
     of: Arc<Audience>,
     reason: EndReason,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Presence {
@@ -328,7 +329,7 @@ impl Presence {
         let encoding = encoding.map_or("identity", Encoding::as_str);
         let bytes = metrics.delivered_bytes.get_or_create_owned(&ByEncoding { encoding });
         let of = Arc::new(Audience { streams, bytes, metrics });
-        Self { of, reason: EndReason::ClientClosed, _permit: permit }
+        Self { of, reason: EndReason::ClientClosed, permit }
     }
 
     fn ends(&mut self, reason: EndReason) {

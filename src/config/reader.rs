@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use toml::{Table, Value};
 
 /// One thing that is wrong in a config.
@@ -162,6 +164,23 @@ impl<'a> Section<'a> {
     /// A list of texts.
     pub fn list(&mut self, key: &'static str, found: &mut Findings) -> Vec<&'a str> {
         self.get(key, found).unwrap_or_default()
+    }
+
+    /// A list of addresses and prefixes.
+    pub fn prefixes(&mut self, key: &'static str, found: &mut Findings) -> Vec<IpNet> {
+        let mut all = Vec::new();
+        for text in self.list(key, found) {
+            match text.parse().or_else(|_| text.parse().map(|ip: IpAddr| ip.into())) {
+                Ok(prefix) => all.push(prefix),
+                Err(_) => found.add(
+                    self.key(key),
+                    format!(
+                        "found \"{text}\"; an address or a prefix such as 10.0.0.0/8 is accepted"
+                    ),
+                ),
+            }
+        }
+        all
     }
 
     /// A table inside this one.

@@ -84,7 +84,13 @@ impl AppError {
             | Self::BadSince(_)
             | Self::BadPosition(_)
             | Self::Open(OpenError::TooManyPartitions { .. }) => StatusCode::BAD_REQUEST,
-            Self::Refused(_) | Self::Open(OpenError::Refused(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(why) | Self::Open(OpenError::Refused(why)) => match why {
+                Refusal::NoClient(_) => StatusCode::BAD_REQUEST,
+                Refusal::ClientLimit { .. } | Refusal::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Refusal::Draining | Refusal::Full | Refusal::SourceUnavailable | Refusal::Feeds => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            },
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -92,7 +98,8 @@ impl AppError {
     /// The word to count it by, where the request itself is what is wrong.
     pub(super) fn reason_in_the_request(&self) -> Option<&'static str> {
         let of_the_client = self.status().is_client_error();
-        of_the_client.then(|| self.problem().kind)
+        let counted = matches!(self, Self::Refused(_) | Self::Open(OpenError::Refused(_)));
+        (of_the_client && !counted).then(|| self.problem().kind)
     }
 
     fn problem(&self) -> Problem {
@@ -139,9 +146,7 @@ impl AppError {
                     crate::limits::PARTITIONS_PER_REQUEST_MAX
                 ),
             ),
-            Self::Refused(why) | Self::Open(OpenError::Refused(why)) => {
-                ("unavailable", "Service Unavailable", refusal_in_words(*why).into())
-            }
+            Self::Refused(why) | Self::Open(OpenError::Refused(why)) => refusal_in_words(why),
             Self::Internal => {
                 ("internal_error", "Internal Server Error", "The server made a mistake.".into())
             }
@@ -156,6 +161,10 @@ impl AppError {
             return None;
         };
         let range = match why {
+            Refusal::NoClient(_) => return None,
+            // Its own streams last as long as they last.
+            Refusal::ClientLimit { .. } => 5..=15,
+            Refusal::Rate { wait_s } => *wait_s..=wait_s.saturating_add(2),
             // Another host takes over at once.
             Refusal::Draining => 1..=5,
             Refusal::SourceUnavailable => 2..=10,
@@ -163,14 +172,46 @@ impl AppError {
         };
         Some(rand::rng().random_range(range))
     }
+
+    /// Whether a browser's `EventSource` would give up for ever at this, though it may come again.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    /// The same in a form that `EventSource` survives: a stream with one event `refused`, and when
+    /// to come back.
+    pub(super) fn softly(self) -> Response {
+        let mut response = self.into_response();
+        response.extensions_mut().insert(Softly);
+        response
+    }
 }
 
-fn refusal_in_words(why: Refusal) -> &'static str {
+/// Marks an error that is answered as a stream.
+#[derive(Debug, Clone, Copy)]
+struct Softly;
+
+/// Type, title and detail.
+fn refusal_in_words(why: &Refusal) -> (&'static str, &'static str, String) {
+    let unavailable = |detail: &str| ("unavailable", "Service Unavailable", detail.to_owned());
     match why {
-        Refusal::Draining => "This host is going down; another one will answer.",
-        Refusal::Full => "This host holds as many streams as it may.",
-        Refusal::SourceUnavailable => "The source of these streams cannot be reached now.",
-        Refusal::Feeds => "This host shows as many combinations of streams as it may.",
+        Refusal::NoClient(error) => ("bad_request", "Bad Request", error.to_string()),
+        Refusal::ClientLimit { held, limit } => (
+            "too_many_requests",
+            "Too Many Concurrent Connections From Your Client IP",
+            format!("Your address holds {held} streams; {limit} are accepted at the same time."),
+        ),
+        Refusal::Rate { wait_s } => (
+            "too_many_requests",
+            "Too Many New Connections From Your Client IP",
+            format!("Your address opens streams too fast; the next is accepted in {wait_s} s."),
+        ),
+        Refusal::Draining => unavailable("This host is going down; another one will answer."),
+        Refusal::Full => unavailable("This host holds as many streams as it may."),
+        Refusal::SourceUnavailable => {
+            unavailable("The source of these streams cannot be reached now.")
+        }
+        Refusal::Feeds => unavailable("This host shows as many combinations of streams as it may."),
     }
 }
 
@@ -202,8 +243,25 @@ pub(super) async fn write_problems(request: Request, next: Next) -> Response {
         return response;
     };
     let uri = uri.path_and_query().map_or("", |p| p.as_str());
-    fill(&mut response, &error.problem(), method.as_str(), uri);
+    match response.extensions_mut().remove::<Softly>() {
+        None => fill(&mut response, &error.problem(), method.as_str(), uri),
+        Some(Softly) => fill_softly(&mut response, &error.problem(), method.as_str(), uri),
+    }
     response
+}
+
+fn fill_softly(response: &mut Response, problem: &Problem, method: &str, uri: &str) {
+    let seconds = u64::from(problem.retry_after_s.unwrap_or(5));
+    let retry_ms = seconds * 1000 + rand::rng().random_range(0..1000);
+    let json = json(problem, method, uri);
+    let text = format!(":ok\n\nretry: {retry_ms}\nevent: refused\ndata: {json}\n\n");
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    let fixed = |value| HeaderValue::from_static(value);
+    headers.insert(header::CONTENT_TYPE, fixed("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, fixed("no-store"));
+    headers.insert(header::CONTENT_LENGTH, text.len().into());
+    *response.body_mut() = Body::from(text);
 }
 
 /// Keeps the headers that other layers have set.

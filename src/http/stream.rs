@@ -4,10 +4,11 @@
 //! says, then whether there is room, then whether a start can be had. Of the body it knows only
 //! that it is one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 
@@ -67,31 +68,36 @@ impl Format {
 /// `GET`: opens the stream.
 pub(super) async fn open(
     State(front): State<Arc<Front>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(names): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let opened = start(&front, &names, &uri, &headers).await;
-    // A recognised browser gives up for ever on a 429 or 503: here is the place for an answer that
-    // it survives.
-    opened.inspect_err(|error| {
-        if let Some(reason) = error.reason_in_the_request() {
-            front.metrics.refusals.get_or_create(&ByReason { reason }).inc();
-        }
-    })
+    let opened = start(&front, peer, &names, &uri, &headers).await;
+    let Err(error) = opened else { return opened };
+    if let Some(reason) = error.reason_in_the_request() {
+        front.metrics.refusals.get_or_create(&ByReason { reason }).inc();
+    }
+    if front.settings.soft_refusals && error.passes() && is_browser(&headers) {
+        return Ok(error.softly());
+    }
+    Err(error)
 }
 
 async fn start(
     front: &Front,
+    peer: SocketAddr,
     names: &str,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, AppError> {
-    // First of all is the place for what the gate says of the client alone: 400 (no trusted
-    // address), 403 (blocked), 429 (holds its limit).
+    // First of all what the gate says of the client alone: 400 (a trusted proxy does not say who it
+    // is), 429 (it holds its limit). Here is the place for 403 (blocked).
+    let client = front.gate.identify(peer.ip(), headers)?;
+    let knock = front.gate.knock(client).await?;
     let (request, format) = read(front, names, uri, headers)?;
     let encoding = request.encoding;
-    let permit = front.gate.admit()?;
+    let permit = knock.enter()?;
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
     let (takeable, body) = Takeable::new(opened.body);
     let mut response = answer(format, encoding, &opened.gaps, body);
@@ -105,10 +111,12 @@ async fn start(
 /// those can find out (404, gaps, most 503s) is not said.
 pub(super) async fn describe(
     State(front): State<Arc<Front>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(names): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
+    front.gate.identify(peer.ip(), &headers)?;
     let (request, format) = read(&front, &names, &uri, &headers)?;
     if front.gate.is_draining() {
         return Err(front.gate.refused(Refusal::Draining).into());

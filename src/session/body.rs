@@ -57,6 +57,8 @@ pub struct SessionBody {
     pub(super) out: VecDeque<Bytes>,
     pub(super) head: WatchStream<u64>,
     pub(super) drain: WatchStream<bool>,
+    /// Moves when somebody has to go.
+    pub(super) told: WatchStream<u64>,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) presence: Presence,
 }
@@ -90,6 +92,7 @@ impl SessionBody {
             wants_join: true,
             out: VecDeque::new(),
             drain,
+            told: WatchStream::new(presence.permit.told()),
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
             presence,
         };
@@ -145,6 +148,9 @@ impl SessionBody {
     pub(super) fn end(&mut self, reason: EndReason) {
         self.phase = Phase::Ended;
         self.presence.ends(reason);
+        if let Some(farewell) = reason.farewell() {
+            self.say(&frames::named(self.state.framing(), "error", farewell));
+        }
         // With it the response is whole.
         if let Some(packed) = self.packed.take() {
             let mut out = Vec::new();
@@ -159,6 +165,10 @@ impl SessionBody {
             if draining {
                 return self.end(EndReason::Draining);
             }
+        }
+        while let Poll::Ready(Some(_)) = Pin::new(&mut self.told).poll_next(cx) {}
+        if self.presence.permit.is_told() {
+            return self.end(EndReason::Displaced);
         }
         loop {
             match self.state.due(Instant::now()) {

@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog::Stream;
 use crate::event::{Offset, TopicName};
 use crate::feed::lines::Lines;
+use crate::gate::Settings as GateSettings;
 use crate::position::{PositionTime, ResumeAt, ResumeEntry};
 use crate::source::TailEvent;
 use crate::source::memory::{MemorySource, TailPositions};
@@ -45,7 +46,7 @@ impl Bench {
             (1000, 2),
             Arc::clone(&metrics),
         );
-        let gate = Gate::new(10, Arc::clone(&metrics));
+        let gate = Gate::new(GateSettings::room_for(10), Arc::clone(&metrics));
         let settings = Settings {
             keepalive: Duration::from_secs(15),
             lifetime: lifetime_s.map(Duration::from_secs),
@@ -88,7 +89,7 @@ impl Bench {
     }
 
     async fn open(&self, request: OpenRequest) -> Opened {
-        let permit = self.gate.admit().expect("room");
+        let permit = self.gate.admit([127, 0, 0, 1].into()).expect("room");
         let opened = self.sessions.open(request, permit).await;
         opened.unwrap_or_else(|e| panic!("not opened: {e:?}"))
     }
@@ -214,7 +215,7 @@ async fn a_source_that_is_down_or_silent_is_refused_in_time() {
     let bench = Bench::new(None);
     bench.hub.apply(TailEvent::Unreachable { cause: "gone".to_owned() });
     let before = Instant::now();
-    let permit = bench.gate.admit().expect("room");
+    let permit = bench.gate.admit([127, 0, 0, 1].into()).expect("room");
     let refused = bench.sessions.open(bench.request(Framing::Sse), permit).await;
     assert!(matches!(refused, Err(OpenError::Refused(Refusal::SourceUnavailable))));
     assert_eq!(before.elapsed(), Duration::ZERO, "known to be down: at once");

@@ -16,6 +16,7 @@ use super::*;
 use crate::catalog::Stream;
 use crate::event::TopicName;
 use crate::feed::lines::Lines;
+use crate::gate::Settings as GateSettings;
 use crate::position::parse_last_event_id;
 use crate::source::TailEvent;
 use crate::source::memory::{MemorySource, TailPositions};
@@ -52,7 +53,7 @@ impl Host {
             (4000, 2),
             Arc::clone(&metrics),
         );
-        let gate = Gate::new(1000, Arc::clone(&metrics));
+        let gate = Gate::new(GateSettings::room_for(1000), Arc::clone(&metrics));
         let settings =
             Settings { keepalive: Duration::from_secs(3600), lifetime: None, retry_ms: 1000 };
         let sessions = Sessions::new(
@@ -100,7 +101,7 @@ impl Reader {
             id_first: true,
             gap_events: false,
         };
-        let permit = host.gate.admit().expect("room");
+        let permit = host.gate.admit([127, 0, 0, 1].into()).expect("room");
         let opened = host.sessions.open(request, permit).await;
         self.body = Some(opened.unwrap_or_else(|e| panic!("not opened: {e:?}")).body);
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::carry::Live;
 
 /// Nothing.
@@ -14,7 +16,7 @@ impl Pump {
     ///
     /// # Errors
     /// `Unsupported`, always.
-    pub fn start(_: usize) -> io::Result<Arc<Self>> {
+    pub fn start(_: usize, _: watch::Receiver<u64>) -> io::Result<Arc<Self>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::body::SessionBody;
@@ -48,18 +49,18 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Starts `shards` threads (at least one). Sockets that leave the pump are looked after by the
-    /// runtime in which this is called.
+    /// Starts `shards` threads (at least one). `told` moves when somebody has to go. Sockets that
+    /// leave the pump are looked after by the runtime in which this is called.
     ///
     /// # Errors
     /// When the kernel gives no epoll, no eventfd or no thread.
-    pub fn start(shards: usize) -> io::Result<Arc<Self>> {
+    pub fn start(shards: usize, told: watch::Receiver<u64>) -> io::Result<Arc<Self>> {
         let (runtime, tasks) = (Handle::current(), TaskTracker::new());
         let mut failed = None;
         let pump = Arc::new_cyclic(|weak: &Weak<Self>| {
             let started = (0..shards.max(1)).map_while(|n| {
                 let bell = Bell::new().map_err(|e| failed = Some(e)).ok()?;
-                let shard = Shard::new(Arc::clone(&bell), weak.clone());
+                let shard = Shard::new(Arc::clone(&bell), weak.clone(), told.clone());
                 let shard = shard.map_err(|e| failed = Some(e)).ok()?;
                 let thread = std::thread::Builder::new().name(format!("tidegate-pump-{n}"));
                 let thread = thread.spawn(move || shard.run());

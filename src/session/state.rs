@@ -22,6 +22,8 @@ pub enum EndReason {
     Draining,
     /// It took no byte for too long while some waited.
     Stalled,
+    /// Its seat went to a client that holds far less.
+    Displaced,
     /// It sent more than a reader has to say.
     ClientTalks,
 }
@@ -35,7 +37,22 @@ impl EndReason {
             Self::Lifetime => "lifetime",
             Self::Draining => "draining",
             Self::Stalled => "stalled",
+            Self::Displaced => "displaced",
             Self::ClientTalks => "client_talks",
+        }
+    }
+}
+
+impl EndReason {
+    /// What is said in the stream before it ends, as one JSON object on a line, where the client
+    /// is to know.
+    #[must_use]
+    pub fn farewell(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Displaced => Some(
+                br#"{"status":503,"type":"displaced","title":"Service Unavailable","detail":"This host is full, and other clients hold far fewer streams than your address does."}"#,
+            ),
+            _ => None,
         }
     }
 }

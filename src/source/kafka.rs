@@ -29,6 +29,7 @@ mod client;
 mod ffi;
 mod history;
 mod producer;
+mod survey;
 mod tail;
 
 use client::{Clients, Status, Watch};

@@ -14,6 +14,7 @@ use self::harness::{PATIENCE, Server, front, front_with};
 
 mod connections;
 mod encodings;
+mod gate;
 mod harness;
 mod streams;
 
@@ -99,7 +100,10 @@ async fn a_last_event_id_that_is_no_utf8_is_a_400() {
 async fn a_full_host_and_one_that_goes_down_refuse_with_503_and_only_after_the_text() {
     let (router, gate) = front(Settings::default());
     let server = Server::of(router);
-    let _held = [gate.admit().expect("room"), gate.admit().expect("room")];
+    let _held = [
+        gate.admit([127, 0, 0, 1].into()).expect("room"),
+        gate.admit([127, 0, 0, 1].into()).expect("room"),
+    ];
     let full = server.get("/v2/stream/recentchange").await.problem(503, "unavailable");
     assert!(full["detail"].as_str().expect("text").contains("as many streams"), "{full}");
     server.get("/v2/stream/x").await.problem(400, "not_found");

@@ -18,6 +18,8 @@ pub(super) enum Ask {
     Take(Box<Live>),
     /// A lane's feed has moved.
     Moved(u32),
+    /// Somebody has been told to go.
+    Told,
     /// End all streams, and take none any more.
     Drain,
     /// Nothing: what was asked before has been done when this is dropped.
@@ -62,14 +64,15 @@ impl AsFd for Bell {
     }
 }
 
-/// Wakes a shard for one of its lanes.
-pub(super) struct LaneWaker {
+/// Wakes a shard with one ask.
+pub(super) struct Waking {
     pub(super) bell: Arc<Bell>,
-    pub(super) lane: u32,
+    /// A lane has moved, or (`None`) somebody has been told to go.
+    pub(super) lane: Option<u32>,
 }
 
-impl Wake for LaneWaker {
+impl Wake for Waking {
     fn wake(self: Arc<Self>) {
-        self.bell.ask(Ask::Moved(self.lane));
+        self.bell.ask(self.lane.map_or(Ask::Told, Ask::Moved));
     }
 }

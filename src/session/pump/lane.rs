@@ -17,7 +17,7 @@ use super::super::Audience;
 use super::super::carry::Session;
 use super::super::catchup::Shared;
 use super::batch::{Manner, Measure, Next, collect};
-use super::bell::{Bell, LaneWaker};
+use super::bell::{Bell, Waking};
 use super::reader::Reader;
 use super::slots::Slots;
 use crate::feed::FeedHandle;
@@ -60,7 +60,7 @@ impl Lane {
             shared: Arc::clone(&session.shared),
             wants_join: false,
             head: WatchStream::new(session.feed.watch()),
-            waker: Waker::from(Arc::new(LaneWaker { bell: Arc::clone(bell), lane: number })),
+            waker: Waker::from(Arc::new(Waking { bell: Arc::clone(bell), lane: Some(number) })),
         }
     }
 

@@ -3,21 +3,26 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_stream::wrappers::WatchStream;
 
 use super::super::carry::{Live, Session};
 use super::super::closing::reset;
+use super::super::frames;
 use super::super::state::{Due, EndReason};
 use super::Pump;
 use super::batch::{Manner, Next};
-use super::bell::{Ask, Bell};
+use super::bell::{Ask, Bell, Waking};
 use super::lane::Lane;
 use super::reader::{Lag, Leave, Reached, Reader, catch_up, send};
 use crate::feed::vector::Cursor;
@@ -42,6 +47,8 @@ pub(super) struct Shard {
     lanes: HashMap<u32, Lane>,
     lanes_made: u32,
     draining: bool,
+    told: WatchStream<u64>,
+    told_waker: Waker,
 }
 
 fn token(lane: u32, slot: u32) -> u64 {
@@ -49,10 +56,25 @@ fn token(lane: u32, slot: u32) -> u64 {
 }
 
 impl Shard {
-    pub(super) fn new(bell: Arc<Bell>, pump: Weak<Pump>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        bell: Arc<Bell>,
+        pump: Weak<Pump>,
+        told: watch::Receiver<u64>,
+    ) -> std::io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, bell.as_fd(), EventData::new_u64(BELL), EventFlags::IN)?;
-        Ok(Self { epoll, bell, pump, lanes: HashMap::new(), lanes_made: 0, draining: false })
+        let mut shard = Self {
+            epoll,
+            pump,
+            lanes: HashMap::new(),
+            lanes_made: 0,
+            draining: false,
+            told: WatchStream::from_changes(told),
+            told_waker: Waker::from(Arc::new(Waking { bell: Arc::clone(&bell), lane: None })),
+            bell,
+        };
+        shard.listen();
+        Ok(shard)
     }
 
     pub(super) fn run(mut self) {
@@ -93,6 +115,7 @@ impl Shard {
             match ask {
                 Ask::Take(live) => self.take(*live),
                 Ask::Moved(lane) => self.pass(lane),
+                Ask::Told => self.on_told(),
                 Ask::Drain => self.drain(),
                 Ask::Settle(_) => {}
                 Ask::Stop => stop = true,
@@ -129,6 +152,9 @@ impl Shard {
         }
         if self.draining {
             return self.end(number, slot, EndReason::Draining);
+        }
+        if reader.presence.permit.is_told() {
+            return self.end(number, slot, EndReason::Displaced);
         }
         self.on_room(number, slot);
     }
@@ -310,6 +336,24 @@ impl Shard {
         self.on_room(number, slot);
     }
 
+    /// From now on the next one who is told to go rings the bell.
+    fn listen(&mut self) {
+        let mut cx = Context::from_waker(&self.told_waker);
+        while let Poll::Ready(Some(_)) = std::pin::Pin::new(&mut self.told).poll_next(&mut cx) {}
+    }
+
+    fn on_told(&mut self) {
+        self.listen();
+        let mut told = Vec::new();
+        for (number, lane) in &mut self.lanes {
+            let readers = lane.readers.iter_mut().filter(|(_, r)| r.presence.permit.is_told());
+            told.extend(readers.map(|(slot, _)| (*number, slot)));
+        }
+        for (number, slot) in told {
+            self.end(number, slot, EndReason::Displaced);
+        }
+    }
+
     fn drain(&mut self) {
         self.draining = true;
         let mut all = Vec::new();
@@ -354,8 +398,15 @@ impl Shard {
                 // The slot is free before the client can see its stream end.
                 drop(presence);
                 let mut last = BytesMut::from(rest);
-                if let Some(packed) = packed {
+                let farewell = reason.farewell().map(|f| frames::named(manner.framing, "error", f));
+                if let (Some(farewell), None) = (&farewell, &packed) {
+                    last.extend_from_slice(&manner.wrap(farewell));
+                }
+                if let Some(mut packed) = packed {
                     let mut end = Vec::new();
+                    if let Some(farewell) = farewell {
+                        packed.own(&farewell, &mut end);
+                    }
                     packed.close(&mut end);
                     if !end.is_empty() {
                         last.extend_from_slice(&manner.wrap(&end));

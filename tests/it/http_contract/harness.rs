@@ -12,7 +12,7 @@ use tidegate::event::{Offset, Record, TimestampMs, TopicName, TopicPartition};
 use tidegate::feed::history::History;
 use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
-use tidegate::gate::Gate;
+use tidegate::gate::{Gate, Settings as GateSettings};
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::metrics::Metrics;
 use tidegate::session::{self, Pump, Sessions};
@@ -92,7 +92,7 @@ pub(super) fn front(settings: Settings) -> (Router, Arc<Gate>) {
 
 pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router, Arc<Gate>) {
     let metrics = Arc::clone(metrics);
-    let gate = Gate::new(2, Arc::clone(&metrics));
+    let gate = Gate::new(GateSettings::room_for(2), Arc::clone(&metrics));
     let front = Front {
         catalog: Arc::new(catalog()),
         gate: Arc::clone(&gate),
@@ -130,12 +130,18 @@ impl Live {
     /// Room for two streams. The topic of `recentchange` has one partition; its next offset is 5,
     /// and nothing before it is kept.
     pub(super) fn each_way() -> [Self; 2] {
-        [Self::new(None), Self::new(Some(Pump::start(1).expect("a thread")))]
+        Self::each_way_with(&GateSettings::room_for(2))
     }
 
-    fn new(pump: Option<Arc<Pump>>) -> Self {
+    /// The same with other limits.
+    pub(super) fn each_way_with(settings: &GateSettings) -> [Self; 2] {
+        [false, true].map(|pumped| Self::new(settings.clone(), pumped))
+    }
+
+    fn new(settings: GateSettings, pumped: bool) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let gate = Gate::new(2, Arc::clone(&metrics));
+        let gate = Gate::new(settings, Arc::clone(&metrics));
+        let pump = pumped.then(|| Pump::start(1, gate.told()).expect("a thread"));
         let (hub, sessions) = sessions(Still { up: true }, &gate, &metrics, pump);
         hub.apply(TailEvent::Opened {
             tp: partition(),

@@ -16,7 +16,19 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) async fn open(server: &Server, uri: &str, headers: &str) -> Self {
-        let mut socket = server.connect().await;
+        Self::open_from([127, 0, 0, 1], server, uri, headers).await
+    }
+
+    /// As a client of another loopback address.
+    pub(super) async fn open_from(
+        address: [u8; 4],
+        server: &Server,
+        uri: &str,
+        headers: &str,
+    ) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((address, 0).into()).expect("a loopback address");
+        let mut socket = socket.connect(server.addr).await.expect("connect");
         let request = format!("GET {uri} HTTP/1.1\r\nhost: t\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.expect("send");
         let mut head = Vec::new();

@@ -52,7 +52,12 @@ impl Gateway {
         for (name, topics) in streams {
             config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
         }
-        config += more;
+        // Many readers of a test come from one address, and again and again.
+        const FREE: &str = "[limits]\nstreams_per_client = 0\nopens_per_client_s = 0\n";
+        config += &match more.split_once("[limits]\n") {
+            Some((before, after)) => format!("{before}{FREE}{after}"),
+            None => format!("{more}\n{FREE}"),
+        };
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
         let mut gateway = Self { dir, ports, running: None };

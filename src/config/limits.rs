@@ -1,0 +1,129 @@
+//! `[limits]` and `[budgets.NAME]`: how much there may be of anything, and who may hold how much.
+
+use std::num::NonZeroU32;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::MIB;
+use super::reader::{Findings, Section};
+use crate::limits;
+
+/// How fast a client may open streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opens {
+    /// In a second, for as long as it likes.
+    pub per_s: NonZeroU32,
+    /// At once.
+    pub burst: NonZeroU32,
+}
+
+/// `[budgets.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// Whose.
+    pub prefixes: Vec<IpNet>,
+    /// Streams that each client of it may hold; 0: as many as it likes.
+    pub streams: u32,
+}
+
+/// `[limits]` and `[budgets]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Streams that one client may hold; 0: as many as it likes.
+    pub streams_per_client: u32,
+    /// How fast a client may open streams; `None`: as fast as it likes.
+    pub opens: Option<Opens>,
+    /// Streams that this host may hold; 0: what the descriptors allow.
+    pub streams: u64,
+    /// Proxies whose client header counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they name the client.
+    pub client_ip_header: HeaderName,
+    /// Bits of an IPv4 address that make a client.
+    pub ipv4_prefix: u8,
+    /// Bits of an IPv6 address that make a client.
+    pub ipv6_prefix: u8,
+    /// What clients of some prefixes may hold instead.
+    pub budgets: Vec<Budget>,
+    /// Sets of streams that are read at the same time.
+    pub feeds: u64,
+    /// Bytes of the largest event; larger ones are skipped.
+    pub event_bytes: u64,
+    /// Bytes of a connection that the kernel holds unsent.
+    pub unsent_bytes: u64,
+    /// Bytes of frames in each feed's ring.
+    pub ring_bytes: u64,
+    /// Bytes of raw records that all tails keep.
+    pub tail_bytes: u64,
+    /// Bytes of data lines that the history keeps.
+    pub history_cache_bytes: u64,
+}
+
+const X_CLIENT_IP: HeaderName = HeaderName::from_static("x-client-ip");
+
+impl LimitsConfig {
+    pub(super) fn read(root: &mut Section<'_>, found: &mut Findings) -> Self {
+        let budgets = budgets(root, found);
+        let mut section = Section::new("limits", root.table("limits", found));
+        let mb = |bytes: usize| bytes as u64 / MIB;
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let bits = |n: u64| u8::try_from(n).unwrap_or(u8::MAX);
+        let per_client = section.number("streams_per_client", 64, 0..=1_000_000, found);
+        let per_s = section.number("opens_per_client_s", 20, 0..=1_000_000, found);
+        let burst = section.number("opens_burst", 200, 1..=1_000_000, found);
+        let opens = NonZeroU32::new(small(per_s)).zip(NonZeroU32::new(small(burst)));
+        let streams = section.number("streams", 0, 0..=10_000_000, found);
+        let trusted_proxies = section.prefixes("trusted_proxies", found);
+        let client_ip_header = section.parsed("client_ip_header", X_CLIENT_IP, found, |text| {
+            HeaderName::try_from(text).map_err(|_| "the name of a header is accepted")
+        });
+        let ipv4_prefix = bits(section.number("ipv4_prefix", 32, 8..=32, found));
+        let ipv6_prefix = bits(section.number("ipv6_prefix", 64, 16..=128, found));
+        let feeds = section.number("feeds", limits::FEEDS_MAX as u64, 1..=65_536, found);
+        let event = section.number("event_mb", mb(limits::EVENT_BYTES_MAX), 1..=64, found);
+        let unsent = u64::from(limits::UNSENT_BYTES_MAX) / 1024;
+        let unsent = section.number("unsent_kb", unsent, 4..=4096, found);
+        let ring = section.number("ring_mb", mb(limits::RING_BYTES_MAX), 1..=1024, found);
+        let tail = section.number("tail_mb", mb(limits::TAIL_BYTES_MAX), 1..=65_536, found);
+        let cache = mb(limits::HISTORY_CACHE_BYTES_MAX);
+        let cache = section.number("history_cache_mb", cache, 1..=65_536, found);
+        section.finish(found);
+        Self {
+            streams_per_client: small(per_client),
+            opens: opens.map(|(per_s, burst)| Opens { per_s, burst }),
+            streams,
+            trusted_proxies,
+            client_ip_header,
+            ipv4_prefix,
+            ipv6_prefix,
+            budgets,
+            feeds,
+            event_bytes: event * MIB,
+            unsent_bytes: unsent * 1024,
+            ring_bytes: ring * MIB,
+            tail_bytes: tail * MIB,
+            history_cache_bytes: cache * MIB,
+        }
+    }
+}
+
+fn budgets(root: &mut Section<'_>, found: &mut Findings) -> Vec<Budget> {
+    let mut all = Vec::new();
+    for (name, value) in root.table("budgets", found).into_iter().flatten() {
+        let path = format!("budgets.{name}");
+        let Some(table) = value.as_table() else {
+            found.add(path, "a table is accepted: [budgets.NAME]");
+            continue;
+        };
+        let mut section = Section::new(&path, Some(table));
+        let prefixes = section.prefixes("prefixes", found);
+        let streams = section.number("streams", 64, 0..=1_000_000, found);
+        if prefixes.is_empty() {
+            found.add(section.key("prefixes"), "names no prefix; a list of prefixes is accepted");
+        }
+        section.finish(found);
+        all.push(Budget { prefixes, streams: u32::try_from(streams).unwrap_or(u32::MAX) });
+    }
+    all
+}
