@@ -1,5 +1,5 @@
-//! What there is to read: topics, their ids and partitions, looked at again and again; and where the
-//! tail goes on when it cannot where it is.
+//! What there is to read: topics, their ids and partitions, looked at again and again; and where
+//! the tail goes on when it cannot where it is.
 //!
 //! Reads nothing of the live end itself: it says to the tail's reader what to do.
 
