@@ -57,6 +57,52 @@ pub(super) enum Leave {
     FellOff(Cursor, Bytes),
 }
 
+/// What became of a batch at a reader that was up to date.
+pub(super) enum Written {
+    /// It got so many frames (the last one perhaps in part), `n` bytes of them.
+    Frames {
+        /// Frames begun.
+        begun: u64,
+        /// Bytes taken.
+        n: u64,
+    },
+    /// Its bytes are not those of the others this time.
+    OwnWay,
+    /// Nobody is there any more.
+    Gone,
+}
+
+/// Writes a batch to a reader that stands where it begins. If not all of it was taken, the reader
+/// has a place of its own afterwards.
+pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Instant) -> Written {
+    let all = batch.parts.len();
+    if all == 0 {
+        return Written::Frames { begun: 0, n: 0 };
+    }
+    let packed = reader.packed.as_ref().map(|packed| batch.taken_by(packed, all));
+    if batch.events > 0 && reader.state.owes_retry() || matches!(packed, Some(None)) {
+        return Written::OwnWay;
+    }
+    let Ok(n) = send(&reader.socket, &batch.bytes) else { return Written::Gone };
+    if n > 0 && batch.events > 0 {
+        reader.state.on_events(now);
+    }
+    if n == batch.bytes.len() {
+        if let (Some(packed), Some(Some(after))) = (&mut reader.packed, packed) {
+            **packed = after;
+        }
+        return Written::Frames { begun: all as u64, n: n as u64 };
+    }
+    let stand = batch.after(n, start);
+    if let Some(packed) = &mut reader.packed {
+        let after = batch.taken_by(packed, stand.begun);
+        **packed = after.expect("it could take all of them");
+    }
+    let (cursor, rest) = (stand.cursor, stand.rest);
+    reader.lag = Some(Box::new(Lag { cursor, rest, since: now }));
+    Written::Frames { begun: stand.begun as u64, n: n as u64 }
+}
+
 /// How far a reader got.
 pub(super) enum Reached {
     /// It is where its lane is.
@@ -152,7 +198,7 @@ fn alone_to(lane: &mut Lane, slot: u32, batch: &Batch, now: Instant) -> Bytes {
 }
 
 /// Writes as much as the socket takes; 0: it is full.
-pub(super) fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
     match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         other => other,

@@ -24,7 +24,7 @@ use super::Pump;
 use super::batch::{Manner, Next};
 use super::bell::{Ask, Bell, Waking};
 use super::lane::Lane;
-use super::reader::{Lag, Leave, Reached, Reader, catch_up, send};
+use super::reader::{Lag, Leave, Reached, Reader, Written, catch_up, write};
 use crate::feed::vector::Cursor;
 use crate::limits;
 
@@ -171,42 +171,25 @@ impl Shard {
             };
             let now = Instant::now();
             let (mut own_way, mut gone) = (Vec::new(), Vec::new());
-            let (mut passed, mut delivered) = (0, 0);
+            let (mut passed, mut events, mut bytes) = (0, 0, 0);
             let up_to_date = lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none());
             for (slot, reader) in up_to_date {
-                if batch.parts.is_empty() {
-                    passed += 1;
-                    continue;
-                }
-                let packed = reader.packed.as_ref().map(|p| batch.taken_by(p, batch.parts.len()));
-                if batch.events > 0 && reader.state.owes_retry() || matches!(packed, Some(None)) {
-                    own_way.push(slot);
-                    continue;
-                }
-                passed += 1;
-                match send(&reader.socket, &batch.bytes) {
-                    Ok(n) if n == batch.bytes.len() => {
-                        reader.packed = packed.flatten().map(Box::new);
+                match write(reader, &batch, &lane.at, now) {
+                    Written::OwnWay => own_way.push(slot),
+                    Written::Gone => gone.push(slot),
+                    Written::Frames { begun, n } => {
+                        passed += 1;
+                        events += begun;
+                        bytes += n;
+                        if reader.lag.is_some() {
+                            let data = EventData::new_u64(token(number, slot));
+                            let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
+                        }
                     }
-                    Ok(n) => {
-                        let stand = batch.after(n, &lane.at);
-                        let packed = reader.packed.as_ref();
-                        let packed = packed.and_then(|p| batch.taken_by(p, stand.begun));
-                        reader.packed = packed.map(Box::new);
-                        let (cursor, rest) = (stand.cursor, stand.rest);
-                        reader.lag = Some(Box::new(Lag { cursor, rest, since: now }));
-                        let data = EventData::new_u64(token(number, slot));
-                        let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
-                    }
-                    Err(_) => gone.push(slot),
-                }
-                if batch.events > 0 {
-                    reader.state.on_events(now);
-                    delivered += 1;
                 }
             }
             let start = std::mem::replace(&mut lane.at, batch.end.clone());
-            lane.audience.delivered(delivered * batch.events, delivered * batch.bytes.len() as u64);
+            lane.audience.delivered(events, bytes);
             batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, passed));
             for slot in gone {
                 self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
