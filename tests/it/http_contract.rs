@@ -14,7 +14,9 @@ use self::harness::{PATIENCE, Server, front, front_with};
 
 mod connections;
 mod harness;
+mod http2;
 mod streams;
+mod tls;
 
 // Errors ------------------------------------------------------------------------------------------
 
