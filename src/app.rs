@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig};
+use crate::config::{Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig, TlsConfig};
 use crate::feed::Hub;
 use crate::feed::history::History;
 use crate::feed::lines::Lines;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::{Gate, Opens};
 use crate::http::Front;
+use crate::http::listen::tls::Tls;
 use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -62,9 +63,15 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
+    let tls = tls(config, &metrics)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let unsent = u32::try_from(config.limits.unsent_bytes).unwrap_or(u32::MAX);
     let public = http::listen::bind(config.listen, unsent)
         .with_context(|| format!("bind the public address {}", config.listen))?;
+    let public = match tls {
+        Some(tls) => public.tls(tls),
+        None => public,
+    };
     let admin = admin::bind(config.admin_listen)
         .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
     let addresses = (public.addr(), admin.addr());
@@ -103,7 +110,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let router = http::router(front, extra);
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
-    announce(addresses).context("say where it listens")?;
+    announce(scheme, addresses).context("say where it listens")?;
     drop(started);
 
     stop.requested().await;
@@ -126,6 +133,15 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the public port speaks TLS with, if it does.
+///
+/// # Errors
+/// When the certificate cannot be served.
+pub fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Tls>> {
+    let load = |files: &TlsConfig| Tls::load(&files.cert, &files.key, metrics);
+    config.tls.as_ref().map(load).transpose().context("set up TLS")
 }
 
 /// Everything that stands between the source and the readers.
@@ -255,9 +271,9 @@ fn streams_max(configured: u64) -> anyhow::Result<usize> {
 }
 
 /// Scripts read these lines.
-fn announce((public, admin): (SocketAddr, SocketAddr)) -> std::io::Result<()> {
+fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on http://{public}")?;
+    writeln!(out, "listening on {scheme}://{public}")?;
     writeln!(out, "admin on http://{admin}")?;
     out.flush()
 }

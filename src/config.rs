@@ -88,6 +88,15 @@ pub enum Compress {
     Nobody,
 }
 
+/// `[tls]`, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The file of the certificate and its chain.
+    pub cert: PathBuf,
+    /// The file of its key.
+    pub key: PathBuf,
+}
+
 /// `[session]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -112,6 +121,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The port for metrics and health.
     pub admin_listen: SocketAddr,
+    /// What the public port speaks TLS with; `None`: it speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// Where records come from.
     pub source: SourceConfig,
     /// What there is to read, by name.
@@ -163,6 +174,7 @@ impl Config {
         let mut root = Section::new("", Some(&table));
         let listen = root.parsed("listen", DEFAULT_LISTEN, found, address);
         let admin_listen = root.parsed("admin_listen", DEFAULT_ADMIN, found, address);
+        let tls = tls(root.table("tls", found), found);
         let source = source(&mut root, found);
         let session = session(root.table("session", found), found);
         let limits = LimitsConfig::read(&mut root, found);
@@ -172,7 +184,8 @@ impl Config {
         let streams = streams(root.table("streams", found), found);
         root.finish(found);
         let source = source?;
-        Some(Self { listen, admin_listen, source, streams, session, limits, intake: enabled })
+        let intake = enabled;
+        Some(Self { listen, admin_listen, tls, source, streams, session, limits, intake })
     }
 
     /// What `serve --demo` runs: these streams over an embedded log in `data_dir`, with intake.
@@ -189,6 +202,7 @@ impl Config {
         Self {
             listen: DEFAULT_LISTEN,
             admin_listen: DEFAULT_ADMIN,
+            tls: None,
             source: SourceConfig::Embedded(embedded),
             streams,
             session,
@@ -208,6 +222,8 @@ impl Config {
     pub fn worst_case_memory(&self) -> Vec<(&'static str, u64)> {
         let batch = crate::limits::BATCH_BYTES_MAX as u64;
         let encoder = crate::limits::ENCODER_BYTES_MAX;
+        let of_http2 = u64::from(crate::limits::H2_STREAMS_MAX)
+            * (crate::limits::H2_SEND_BYTES_MAX + 2 * crate::limits::H2_PIECE_BYTES_MAX) as u64;
         vec![
             ("tails (raw records)", self.limits.tail_bytes),
             ("history cache", self.limits.history_cache_bytes),
@@ -222,6 +238,7 @@ impl Config {
             ("each stalled stream (the rest of one event)", self.limits.event_bytes),
             ("each stream (unsent, in the kernel)", self.limits.unsent_bytes),
             ("each stream over HTTP/2 or TLS (one batch)", batch),
+            ("each HTTP/2 connection (what its streams wait to send)", of_http2),
             ("each stream in catch-up (chunks)", crate::limits::CATCHUP_BYTES as u64),
         ]
     }
@@ -234,6 +251,26 @@ const DEFAULT_ADMIN: SocketAddr =
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an address and a port such as 127.0.0.1:8092 is accepted")
+}
+
+fn tls(table: Option<&Table>, found: &mut Findings) -> Option<TlsConfig> {
+    let mut section = Section::new("tls", table);
+    let mut file = |key| section.text(key, found).filter(|file| !file.is_empty());
+    let (cert, key) = (file("cert"), file("key"));
+    let missing = match (cert, key) {
+        (Some(cert), Some(key)) => {
+            section.finish(found);
+            return Some(TlsConfig { cert: cert.into(), key: key.into() });
+        }
+        (None, Some(_)) => Some("cert"),
+        (Some(_), None) => Some("key"),
+        (None, None) => None,
+    };
+    if let Some(key) = missing {
+        found.add(section.key(key), "is missing; a PEM file is accepted, or neither of the two");
+    }
+    section.finish(found);
+    None
 }
 
 fn source(root: &mut Section<'_>, found: &mut Findings) -> Option<SourceConfig> {

@@ -30,6 +30,30 @@ pub const STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a connection that the kernel holds and has not sent yet. By default a stalled reader
 /// pins 2.6 MB of it, and 500 of them slow everyone; with this 20 KB each, and nobody notices.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+/// Requests that an HTTP/2 connection may have open at the same time.
+pub const H2_STREAMS_MAX: u32 = 100;
+/// Bytes of a request's fields over HTTP/2, each counted with 32 more (RFC 9113, 6.5.2). More than
+/// a head may have, so that one somewhat too long can still be answered in words.
+pub const H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// An HTTP/2 client is asked whether it is still there after this long.
+pub const H2_PING_EVERY: Duration = Duration::from_secs(30);
+/// A client that does not answer that in this time is gone.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Requests that were reset before we have looked at them; more end the connection.
+pub const H2_RESETS_UNSEEN_MAX: usize = 20;
+/// Requests of a connection that we had to reset for mistakes in them; more end the connection.
+pub const H2_RESETS_MAX: usize = 100;
+/// Bytes that a connection takes of a request's body before they are read, and of all together.
+pub const H2_RECEIVE_BYTES_MAX: u32 = 1024 * 1024;
+/// Bytes of a body that hyper is given at once over HTTP/2. A client has to take so many in
+/// `STALL_MAX`.
+pub const H2_PIECE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a response that wait for the client's window, before the last two pieces.
+pub const H2_SEND_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a certificate's file, or a key's.
+pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
+/// How often these files are looked at. A change counts when it is still the same at the next look.
+pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// After an accept that failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel holds until they are accepted.

@@ -112,6 +112,8 @@ pub struct Metrics {
     pub catchup_readers: Gauge,
     /// 1 while the source answers.
     pub source_reachable: Family<BySource, Gauge>,
+    /// TLS handshakes that failed, by reason.
+    pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
 }
@@ -166,6 +168,10 @@ impl Metrics {
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
             source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
+            tls_handshakes_failed: metric!(
+                "tidegate_tls_handshakes_failed",
+                "TLS handshakes that failed, by reason"
+            ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
             combinations: Mutex::default(),
             registry: Registry::default(),

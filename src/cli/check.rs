@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::config::{Config, SourceConfig};
+use crate::metrics::Metrics;
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
+    crate::app::tls(&config, &Metrics::new())?;
     let mut out = std::io::stdout().lock();
     let source = match &config.source {
         SourceConfig::Kafka(kafka) => {

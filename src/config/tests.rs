@@ -21,6 +21,7 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(found.left_out, Vec::<String>::new(), "keys that the example leaves out");
     let least = Config::parse(LEAST).expect("it can be read");
     assert_eq!((example.listen, example.admin_listen), (least.listen, least.admin_listen));
+    assert_eq!((&example.tls, &least.tls), (&None, &None));
     assert_eq!(example.session, least.session);
     assert_eq!(example.limits, least.limits);
     assert_eq!(example.intake, least.intake);
@@ -86,6 +87,18 @@ fn one_source_is_accepted_and_no_more() {
     let two =
         format!("[kafka.a]\nbootstrap = [\"h:1\"]\n[kafka.b]\nbootstrap = [\"h:1\"]\n{streams}");
     assert!(mistakes(&two)[0].starts_with("kafka: several clusters"));
+}
+
+#[test]
+fn a_certificate_needs_its_key_and_a_key_its_certificate() {
+    let with = |tls: &str| format!("{LEAST}[tls]\n{tls}\n");
+    let both = Config::parse(&with("cert = \"c.pem\"\nkey = \"k.pem\"")).expect("accepted");
+    let files = TlsConfig { cert: "c.pem".into(), key: "k.pem".into() };
+    assert_eq!(both.tls, Some(files));
+    assert!(mistakes(&with("cert = \"c.pem\""))[0].starts_with("tls.key: is missing"));
+    assert!(mistakes(&with("key = \"k.pem\""))[0].starts_with("tls.cert: is missing"));
+    let near = mistakes(&with("cert = \"c.pem\"\nkey = \"k.pem\"\ncrt = \"\""));
+    assert!(near[0].starts_with("tls.crt: there is no such key; did you mean `cert`?"), "{near:?}");
 }
 
 #[test]

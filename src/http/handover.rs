@@ -10,6 +10,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -22,7 +23,10 @@ use crate::session::{SessionBody, Transfer};
 
 /// A session that may be taken out of its response.
 #[derive(Clone)]
-pub(super) struct Takeable(Arc<Mutex<Option<SessionBody>>>);
+pub(super) struct Takeable {
+    session: Arc<Mutex<Option<SessionBody>>>,
+    stalled: Arc<AtomicBool>,
+}
 
 /// The response's body, if nobody takes the session.
 struct Untaken {
@@ -49,20 +53,37 @@ impl http_body::Body for Untaken {
     }
 }
 
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        if let Some(session) = &mut self.session
+            && self.takeable.stalled.load(Ordering::Acquire)
+        {
+            session.stalls();
+        }
+    }
+}
+
 impl Takeable {
     /// A session, and the body that delivers it where it is not taken.
     pub(super) fn new(session: SessionBody) -> (Self, Body) {
-        let takeable = Self(Arc::new(Mutex::new(Some(session))));
+        let session = Arc::new(Mutex::new(Some(session)));
+        let takeable = Self { session, stalled: Arc::default() };
         let body = Untaken { takeable: takeable.clone(), session: None };
         (takeable, Body::new(body))
     }
 
+    /// The body is about to be dropped, because its client takes nothing.
+    pub(super) fn has_stalled(&self) {
+        self.stalled.store(true, Ordering::Release);
+    }
+
     fn take(&self) -> Option<SessionBody> {
-        self.0.lock().expect("no holder panics").take()
+        self.session.lock().expect("no holder panics").take()
     }
 
     fn take_for_a_socket(&self) -> Option<SessionBody> {
-        self.0.lock().expect("no holder panics").take_if(|session| session.can_be_carried())
+        let mut session = self.session.lock().expect("no holder panics");
+        session.take_if(|session| session.can_be_carried())
     }
 }
 

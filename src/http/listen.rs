@@ -2,48 +2,38 @@
 //!
 //! ```text
 //!  bind ─▶ Bound (its port is known) ─▶ serve ─▶ accept ─▶ a task per connection ─▶ linger
+//!
+//!  socket ─▶ (tls) ─▶ http1 ─▶ linger, or a stream's socket to the pump
+//!                       └─ begins with the preface ─▶ http2 ─▶ linger
 //! ```
-//! A stream leaves here before its answer is written: its socket goes to the pump (`handover`).
 //! Knows nothing of routes. A connection whose client has hung up is noticed while its answer is
 //! still being made, since hyper keeps reading then; the body is dropped at once. A client that
 //! only closes its sending side is taken for gone too: on a quiet stream the two cannot be told
 //! apart, and a slot that is held for nobody costs more.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::AbortOnDropHandle;
 
+use self::channel::{Channel, Patient};
+use self::tls::Tls;
 use self::wire::Wire;
-use super::handover::{self, Taken};
-use super::problem::{AppError, answer_to_no_request};
-use crate::limits::{
-    ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES_MAX, REQUEST_HEAD_TIMEOUT, STALL_MAX,
-};
-use crate::session::closing::linger;
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, REQUEST_HEAD_TIMEOUT, STALL_MAX};
 
+mod channel;
+mod http1;
+mod http2;
+pub mod tls;
 mod wire;
 
 /// A port that is taken and not served yet: whoever connects waits.
@@ -52,6 +42,7 @@ pub struct Bound {
     listener: TcpListener,
     addr: SocketAddr,
     patience: Patience,
+    tls: Option<Arc<Tls>>,
 }
 
 /// How long a client may take.
@@ -79,7 +70,7 @@ pub fn bind(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Bound> {
     let listener = socket.listen(ACCEPT_BACKLOG)?;
     let addr = listener.local_addr()?;
     let patience = Patience { head: REQUEST_HEAD_TIMEOUT, stall: STALL_MAX };
-    Ok(Bound { listener, addr, patience })
+    Ok(Bound { listener, addr, patience, tls: None })
 }
 
 impl Bound {
@@ -104,13 +95,21 @@ impl Bound {
         self.patience.stall = stall_timeout;
         self
     }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(Arc::new(tls));
+        self
+    }
 }
 
 /// Serves until `shutdown`; then the port is closed, connections without a request are too, and
 /// this returns when the last answer has gone out. A stream ends only through its body: to end all
 /// is the business of whoever makes the bodies. Dropped, it cuts all connections.
 pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken) {
-    let Bound { listener, patience, .. } = bound;
+    let Bound { listener, patience, tls, .. } = bound;
+    let _watching = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.watch())));
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {
@@ -122,8 +121,9 @@ pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken) {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     failing = false;
-                    let connection = Connection { peer, patience, shutdown: shutdown.clone() };
-                    connections.spawn(connection.drive(socket, router.clone()));
+                    let (shutdown, router) = (shutdown.clone(), router.clone());
+                    let connection = Connection { peer, patience, shutdown, router };
+                    connections.spawn(connection.drive(socket, tls.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -158,86 +158,46 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// What a connection's task needs besides its socket.
+#[derive(Clone)]
 struct Connection {
     peer: SocketAddr,
     patience: Patience,
     shutdown: CancellationToken,
+    router: Router,
 }
-
-/// Where a service leaves a stream that is to be taken out of its connection.
-type Leaving = Arc<Mutex<Option<Taken>>>;
 
 impl Connection {
-    async fn drive(self, socket: TcpStream, router: Router) {
+    async fn drive(self, socket: TcpStream, tls: Option<Arc<Tls>>) {
         // An event is one write: it must not wait for the next one.
         let _ = socket.set_nodelay(true);
-        let leaving = Leaving::default();
-        let service = {
-            let (peer, leaving) = (self.peer, Arc::clone(&leaving));
-            service_fn(move |request| {
-                Box::pin(respond(router.clone(), peer, request, Arc::clone(&leaving)))
-            })
-        };
-        let wire = Wire::new(socket, self.patience.stall);
-        let full = wire.full();
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.patience.head)
-            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .serve_connection(TokioIo::new(wire), service);
-
-        // hyper leaves the socket to us when it is done, so that it can be closed with care; and
-        // when a stream is to be taken out and nothing is left of an answer before it.
-        let mut cancelled = pin!(self.shutdown.clone().cancelled_owned());
-        let mut stopping = false;
-        let outcome = poll_fn(|cx| {
-            if !stopping && cancelled.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-            }
-            let polled = connection.poll_without_shutdown(cx).map(Some);
-            let leaves = leaving.lock().expect("no holder panics").is_some();
-            let flushed = !full.load(Ordering::Acquire);
-            if polled.is_pending() && leaves && flushed { Poll::Ready(None) } else { polled }
-        });
-        let outcome = outcome.await;
-        let parts = connection.into_parts();
-        let mut socket = parts.io.into_inner().into_socket();
-        match outcome {
-            None => {
-                let taken = leaving.lock().expect("no holder panics").take();
-                if let Some(Taken { session, head, transfer }) = taken {
-                    session.carry(socket, transfer, &head).await;
+        let socket = Patient::new(socket, self.patience.stall);
+        // Boxed where a plain connection of HTTP/1 never comes: its task stays small.
+        let (channel, is_http2) = match tls {
+            None => (Channel::Plain(socket), false),
+            Some(tls) => match Box::pin(self.greet(socket, &tls)).await {
+                Some(stream) => {
+                    let is_http2 = tls::chose_http2(&stream);
+                    (Channel::Tls(Box::new(stream)), is_http2)
                 }
-            }
-            Some(Ok(())) => linger(socket).await,
-            Some(Err(error)) if error.is_parse() => linger(socket).await,
-            // Half a head is answered; of a connection kept open for later nobody waits for one,
-            // and an answer to nothing would be taken for that to the next request.
-            Some(Err(error)) if error.is_timeout() && !parts.read_buf.is_empty() => {
-                let _ = socket.write_all(&answer_to_no_request(&AppError::HeadTimeout)).await;
-                linger(socket).await;
-            }
-            Some(Err(error)) => tracing::trace!(%error, "connection ended"),
+                None => return,
+            },
+        };
+        let wire = if is_http2 {
+            Some(Wire::new(channel).for_http2())
+        } else {
+            http1::drive(&self, channel).await
+        };
+        if let Some(wire) = wire {
+            Box::pin(http2::drive(&self, wire)).await;
         }
     }
-}
 
-async fn respond(
-    router: Router,
-    peer: SocketAddr,
-    mut request: Request<Incoming>,
-    leaving: Leaving,
-) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let transfer = handover::fits(&request);
-    let response = router.oneshot(request.map(Body::new)).await?;
-    if let Some(transfer) = transfer
-        && let Some(taken) = handover::take(&response, transfer)
-    {
-        *leaving.lock().expect("no holder panics") = Some(taken);
-        // hyper waits for an answer that never comes, and is taken apart meanwhile.
-        return std::future::pending().await;
+    /// The handshake of TLS, if it succeeds in time.
+    async fn greet(&self, socket: Patient, tls: &Tls) -> Option<TlsStream<Patient>> {
+        tokio::select! {
+            stream = tls.greet(socket, self.patience.head) => stream,
+            () = self.shutdown.cancelled() => None,
+        }
     }
-    Ok(response)
 }

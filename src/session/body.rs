@@ -77,6 +77,11 @@ impl SessionBody {
         }
     }
 
+    /// Its client takes nothing; nobody will ask it for more.
+    pub fn stalls(&mut self) {
+        self.end(EndReason::Stalled);
+    }
+
     /// A live session that has fallen off its feed's ring.
     pub(super) fn fallen_behind(session: Session) -> Self {
         let Session { feed, cursor, state, presence, gap_events, shared, packed, .. } = session;

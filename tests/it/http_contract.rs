@@ -16,7 +16,9 @@ mod connections;
 mod encodings;
 mod gate;
 mod harness;
+mod http2;
 mod streams;
+mod tls;
 
 // Errors ------------------------------------------------------------------------------------------
 

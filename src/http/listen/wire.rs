@@ -1,35 +1,43 @@
-//! The socket as hyper sees it, with two corrections.
+//! The channel as hyper sees it, with two corrections.
 //!
 //! An answer that hyper gives by itself, to what is no request that could reach the router, is
 //! written as problem JSON like every other error. hyper has no hook for these answers. They are
 //! known by what no answer of ours is: a 400, 414 or 431 with a head and no body.
 //!
-//! A client that takes no byte while some wait for it is cut after a while. hyper would wait for
-//! ever, since a full socket is not an error, and a slot would be held for nobody.
+//! The first bytes are held back while they can still be the preface of HTTP/2, and for ever if
+//! they are: HTTP/1 then has read nothing, and HTTP/2 reads everything.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
 
+use super::channel::Channel;
 use crate::http::problem::{AppError, answer_to_no_request};
 
-/// A socket, what is left to write of a replaced answer, and how long it has been full.
+/// How a client begins that knows that we speak HTTP/2 (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A channel, what was read ahead, and what is left to write of a replaced answer.
 #[derive(Debug)]
 pub(super) struct Wire {
-    socket: TcpStream,
+    channel: Channel,
+    begins: Begins,
     instead: Option<Instead>,
-    stall_max: Duration,
-    /// Runs while the socket is full; most sockets never are.
-    stall: Option<Pin<Box<Sleep>>>,
-    /// Whether hyper still has something to write that the socket did not take.
-    full: Arc<AtomicBool>,
+    is_http2: Arc<AtomicBool>,
+}
+
+/// How far the first bytes are known.
+#[derive(Debug)]
+enum Begins {
+    /// These have come and may become the preface.
+    Perhaps(Vec<u8>),
+    /// These are given to whoever reads, then what comes. No more is held back.
+    Known(Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -39,17 +47,56 @@ struct Instead {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, stall_max: Duration) -> Self {
-        Self { socket, instead: None, stall_max, stall: None, full: Arc::default() }
+    pub(super) fn new(channel: Channel) -> Self {
+        let begins = Begins::Perhaps(Vec::new());
+        Self { channel, begins, instead: None, is_http2: Arc::default() }
     }
 
-    /// True while the socket is full.
-    pub(super) fn full(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.full)
+    /// True as soon as the preface has been read; whoever reads gets nothing then.
+    pub(super) fn is_http2(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_http2)
     }
 
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.socket
+    /// From now on nothing is held back.
+    pub(super) fn for_http2(mut self) -> Self {
+        self.begins = Begins::Known(self.begins.into_bytes());
+        self
+    }
+
+    /// Whether something has come that nobody has read.
+    pub(super) fn holds_some(&self) -> bool {
+        let (Begins::Perhaps(held) | Begins::Known(held)) = &self.begins;
+        !held.is_empty()
+    }
+
+    pub(super) fn into_channel(self) -> Channel {
+        self.channel
+    }
+
+    /// Reads on until it is known how the connection begins.
+    fn poll_begins(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while let Begins::Perhaps(held) = &mut self.begins {
+            if self.is_http2.load(Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.channel).poll_read(cx, buf))?;
+            let fresh = &buf.filled()[before..];
+            let has_ended = fresh.is_empty();
+            if held.is_empty() && !has_ended && !may_begin(fresh) {
+                // Nearly always: HTTP/1, of which nothing was held back.
+                self.begins = Begins::Known(Vec::new());
+                return Poll::Ready(Ok(()));
+            }
+            held.extend_from_slice(fresh);
+            buf.set_filled(before);
+            if held.starts_with(PREFACE) {
+                self.is_http2.store(true, Ordering::Release);
+            } else if has_ended || !may_begin(held) {
+                self.begins = Begins::Known(mem::take(held));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes the replacement for `head`, all of it, then says that `head` has been written. hyper
@@ -59,7 +106,7 @@ impl Wire {
             if *written == bytes.len() {
                 break;
             }
-            let wrote = Pin::new(&mut self.socket).poll_write(cx, &bytes[*written..]);
+            let wrote = Pin::new(&mut self.channel).poll_write(cx, &bytes[*written..]);
             let n = ready!(wrote)?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -70,23 +117,6 @@ impl Wire {
         Poll::Ready(Ok(head.len()))
     }
 
-    /// Passes on what a write gave, and watches how long nothing could be written.
-    fn watched(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        self.full.store(written.is_pending(), Ordering::Release);
-        if written.is_ready() {
-            self.stall = None;
-            return written;
-        }
-        let stall_max = self.stall_max;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
     fn notices(&mut self, head: &[u8]) -> bool {
         if self.instead.is_none() {
             let error = replaced(head);
@@ -94,6 +124,18 @@ impl Wire {
         }
         self.instead.is_some()
     }
+}
+
+impl Begins {
+    fn into_bytes(self) -> Vec<u8> {
+        let (Self::Perhaps(held) | Self::Known(held)) = self;
+        held
+    }
+}
+
+/// Whether these first bytes, or those that follow, can make the preface.
+fn may_begin(first: &[u8]) -> bool {
+    first.starts_with(PREFACE) || PREFACE.starts_with(first)
 }
 
 /// What hyper's own answer means; `None` for every other.
@@ -119,7 +161,20 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(self.poll_begins(cx, buf))?;
+        if buf.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        if let Begins::Known(held) = &mut self.begins
+            && !held.is_empty()
+        {
+            let n = held.len().min(buf.remaining());
+            buf.put_slice(&held[..n]);
+            held.drain(..n);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.channel).poll_read(cx, buf)
     }
 }
 
@@ -130,11 +185,9 @@ impl AsyncWrite for Wire {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.notices(buf) {
-            let written = self.poll_instead(cx, buf);
-            return self.watched(cx, written);
+            return self.poll_instead(cx, buf);
         }
-        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.watched(cx, written)
+        Pin::new(&mut self.channel).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -145,23 +198,21 @@ impl AsyncWrite for Wire {
         if let [head] = bufs
             && self.notices(head)
         {
-            let written = self.poll_instead(cx, head);
-            return self.watched(cx, written);
+            return self.poll_instead(cx, head);
         }
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.watched(cx, written)
+        Pin::new(&mut self.channel).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.channel.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut self.channel).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut self.channel).poll_shutdown(cx)
     }
 }
 
@@ -181,5 +232,21 @@ mod tests {
         assert!(replaced(found).is_none());
         assert!(replaced(b"").is_none());
         assert!(replaced(b"HTTP/1.1 4").is_none());
+    }
+
+    #[test]
+    fn what_can_still_become_the_preface_is_told_from_what_cannot() {
+        let whole = [PREFACE, b"\0\0\0\x04"].concat();
+        for (first, may) in [
+            (&b"P"[..], true),
+            (b"PRI * HTTP/2.0\r\n", true),
+            (PREFACE, true),
+            (&whole, true),
+            (b"POST / HTTP/1.1\r\n", false),
+            (b"GET", false),
+            (b"PRI * HTTP/2.0\r\n\r\nGET", false),
+        ] {
+            assert_eq!(may_begin(first), may, "{}", String::from_utf8_lossy(first));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -14,7 +14,7 @@ use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
 use tidegate::gate::{Gate, Settings as GateSettings};
 use tidegate::http::{Front, Settings, listen, router};
-use tidegate::metrics::Metrics;
+use tidegate::metrics::{ByReason, Metrics};
 use tidegate::session::{self, Pump, Sessions};
 use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,6 +118,8 @@ fn sessions_without_source(gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Arc<Sess
 /// Sessions over a source that is up, whose tail tells what the test lets it tell.
 pub(super) struct Live {
     pub(super) server: Server,
+    /// For further servers of the same streams.
+    pub(super) router: Router,
     pub(super) gate: Arc<Gate>,
     pub(super) hub: Arc<Hub>,
     pub(super) sessions: Arc<Sessions>,
@@ -131,6 +133,11 @@ impl Live {
     /// and nothing before it is kept.
     pub(super) fn each_way() -> [Self; 2] {
         Self::each_way_with(&GateSettings::room_for(2))
+    }
+
+    /// With a pump and room for this many streams.
+    pub(super) fn for_many(streams_max: usize) -> Self {
+        Self::new(GateSettings::room_for(streams_max), true)
     }
 
     /// The same with other limits.
@@ -159,8 +166,31 @@ impl Live {
             metrics: Arc::clone(&metrics),
             settings: Settings::default(),
         };
-        let server = Server::of(router(front, Router::new()));
-        Self { server, gate, hub, sessions, metrics }
+        let router = router(front, Router::new());
+        let server = Server::of(router.clone());
+        Self { server, router, gate, hub, sessions, metrics }
+    }
+
+    /// Waits until as many streams are open.
+    pub(super) async fn holds(&self, streams: usize) {
+        eventually("as many streams are open", || self.gate.held() == streams).await;
+    }
+
+    /// Waits until as many events have been given to readers.
+    pub(super) async fn has_delivered(&self, events: u64) {
+        let given = || self.metrics.events_delivered.get() == events;
+        eventually("all events have been given to their readers", given).await;
+    }
+
+    /// How many streams have ended for this reason.
+    pub(super) fn ended(&self, reason: &'static str) -> u64 {
+        self.metrics.streams_ended.get_or_create(&ByReason { reason }).get()
+    }
+
+    /// Begins the end of all streams.
+    pub(super) fn drains(&self) {
+        self.gate.drain();
+        self.sessions.drain();
     }
 
     /// The source's next event: `{"n":<offset>}`.
@@ -169,6 +199,15 @@ impl Live {
         let (offset, time) = (Offset(offset), TimestampMs(2000 + offset));
         let records = vec![Record { offset, time, key: None, value }];
         self.hub.apply(TailEvent::Records { tp: partition(), records, next: offset.next() });
+    }
+}
+
+/// Waits until `is` is true.
+pub(super) async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

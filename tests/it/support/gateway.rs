@@ -76,10 +76,11 @@ impl Gateway {
         let stderr = File::options().create(true).append(true).open(self.log_file());
         let files = (stdout, stderr.expect("make a file"));
         let mut process = Process::start(&command, &self.dir.path().join("pid"), files);
-        let line = format!("listening on http://{}\n", self.public());
+        let lines = ["http", "https"].map(|s| format!("listening on {s}://{}\n", self.public()));
         eventually("the gateway listens", || {
             assert!(process.ended().is_none(), "it ended: {}", self.log());
-            std::fs::read_to_string(&out).unwrap_or_default().starts_with(&line)
+            let said = std::fs::read_to_string(&out).unwrap_or_default();
+            lines.iter().any(|line| said.starts_with(line))
         });
         self.running = Some(process);
     }
@@ -104,6 +105,13 @@ impl Gateway {
 
     fn admin(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.ports.1).into()
+    }
+
+    /// The first line that it has printed.
+    #[must_use]
+    pub fn announced(&self) -> String {
+        let said = std::fs::read_to_string(self.dir.path().join("stdout")).unwrap_or_default();
+        said.lines().next().unwrap_or_default().to_owned()
     }
 
     fn log_file(&self) -> PathBuf {
