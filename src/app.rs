@@ -22,6 +22,7 @@ use crate::feed::lines::Lines;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::{Gate, Opens};
 use crate::http::Front;
+use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
 use crate::intake::IntakeState;
 use crate::log::Log;
@@ -63,15 +64,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
-    let tls = tls(config, &metrics)?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let unsent = u32::try_from(config.limits.unsent_bytes).unwrap_or(u32::MAX);
-    let public = http::listen::bind(config.listen, unsent)
-        .with_context(|| format!("bind the public address {}", config.listen))?;
-    let public = match tls {
-        Some(tls) => public.tls(tls),
-        None => public,
-    };
+    let (public, scheme) = public_port(config, &metrics)?;
     let admin = admin::bind(config.admin_listen)
         .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
     let addresses = (public.addr(), admin.addr());
@@ -142,6 +135,18 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
 pub fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Tls>> {
     let load = |files: &TlsConfig| Tls::load(&files.cert, &files.key, metrics);
     config.tls.as_ref().map(load).transpose().context("set up TLS")
+}
+
+/// The public port, taken and not served yet, and the scheme of its addresses.
+fn public_port(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Bound, &'static str)> {
+    let tls = tls(config, metrics)?;
+    let unsent = u32::try_from(config.limits.unsent_bytes).unwrap_or(u32::MAX);
+    let public = http::listen::bind(config.listen, unsent)
+        .with_context(|| format!("bind the public address {}", config.listen))?;
+    Ok(match tls {
+        Some(tls) => (public.tls(tls), "https"),
+        None => (public, "http"),
+    })
 }
 
 /// Everything that stands between the source and the readers.
