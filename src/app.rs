@@ -62,7 +62,8 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
     let public = http::listen::bind(config.listen)
-        .with_context(|| format!("bind the public address {}", config.listen))?;
+        .with_context(|| format!("bind the public address {}", config.listen))?
+        .stall_timeout(config.session.stall);
     let admin = admin::bind(config.admin_listen)
         .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
     let addresses = (public.addr(), admin.addr());
@@ -145,7 +146,7 @@ fn readers(
         lifetime: config.session.lifetime,
         retry_ms: config.session.retry_ms,
     };
-    let pump = match Pump::start(shards(config.session.shards)) {
+    let pump = match Pump::start(shards(config.session.shards), config.session.stall) {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
         pump => Some(pump.context("start the pump")?),
     };

@@ -97,6 +97,8 @@ pub struct SessionConfig {
     pub lifetime: Option<Duration>,
     /// What `retry:` says before it is jittered, in ms.
     pub retry_ms: u64,
+    /// A reader that takes no byte for this long while some wait is cut.
+    pub stall: Duration,
     /// Threads that write to readers; 0: half the cores.
     pub shards: u64,
     /// Who gets a compressed stream.
@@ -342,6 +344,8 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     let keepalive = seconds(section.number("keepalive_s", 15, 1..=3600, found));
     let lifetime = section.number("lifetime_s", 0, 0..=31_536_000, found);
     let retry_ms = section.number("retry_ms", 2000, 100..=600_000, found);
+    let stall_s = limits::STALL_MAX.as_secs();
+    let stall = seconds(section.number("stall_s", stall_s, 1..=3600, found));
     let shards = section.number("shards", 0, 0..=64, found);
     let compress = section.parsed("compress", Compress::Browsers, found, |text| match text {
         "browsers" => Ok(Compress::Browsers),
@@ -351,7 +355,7 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     });
     section.finish(found);
     let lifetime = (lifetime > 0).then(|| seconds(lifetime));
-    SessionConfig { keepalive, lifetime, retry_ms, shards, compress }
+    SessionConfig { keepalive, lifetime, retry_ms, stall, shards, compress }
 }
 
 fn limits(table: Option<&Table>, found: &mut Findings) -> LimitsConfig {

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
@@ -90,6 +91,8 @@ struct Carrier {
     pending: BytesMut,
     /// Bytes of the client that were dropped.
     dropped: usize,
+    /// How long the socket may be full.
+    stall_max: Duration,
     /// Runs while the socket is full.
     stall: Option<Pin<Box<Sleep>>>,
 }
@@ -102,7 +105,9 @@ pub(super) async fn carry(
     pending: BytesMut,
     pump: Arc<Pump>,
 ) {
-    let mut this = Carrier { body, socket, transfer, pending, dropped: 0, stall: None };
+    let stall_max = pump.stall_max();
+    let (dropped, stall) = (0, None);
+    let mut this = Carrier { body, socket, transfer, pending, dropped, stall_max, stall };
     let outcome = poll_fn(|cx| this.poll(cx)).await;
     let Carrier { mut body, socket, mut pending, .. } = this;
     match outcome {
@@ -146,8 +151,8 @@ impl Carrier {
                 // The pump waits for full sockets too, and does it at less cost.
                 Poll::Pending if matches!(filled, Poll::Ready(Outcome::Live)) => return filled,
                 Poll::Pending => {
-                    let stall =
-                        self.stall.get_or_insert_with(|| Box::pin(sleep(limits::STALL_MAX)));
+                    let stall_max = self.stall_max;
+                    let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
                     ready!(stall.as_mut().poll(cx));
                     return Poll::Ready(Outcome::Over(EndReason::Stalled));
                 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::carry::Live;
 
@@ -14,8 +15,12 @@ impl Pump {
     ///
     /// # Errors
     /// `Unsupported`, always.
-    pub fn start(_: usize) -> io::Result<Arc<Self>> {
+    pub fn start(_: usize, _: Duration) -> io::Result<Arc<Self>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn stall_max(&self) -> Duration {
+        match *self {}
     }
 
     pub(super) fn take(&self, _: Live) {

@@ -41,6 +41,7 @@ pub(super) struct Shard {
     pump: Weak<Pump>,
     lanes: HashMap<u32, Lane>,
     lanes_made: u32,
+    stall_max: Duration,
     draining: bool,
 }
 
@@ -49,10 +50,15 @@ fn token(lane: u32, slot: u32) -> u64 {
 }
 
 impl Shard {
-    pub(super) fn new(bell: Arc<Bell>, pump: Weak<Pump>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        bell: Arc<Bell>,
+        pump: Weak<Pump>,
+        stall_max: Duration,
+    ) -> std::io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, bell.as_fd(), EventData::new_u64(BELL), EventFlags::IN)?;
-        Ok(Self { epoll, bell, pump, lanes: HashMap::new(), lanes_made: 0, draining: false })
+        let lanes = HashMap::new();
+        Ok(Self { epoll, bell, pump, lanes, lanes_made: 0, stall_max, draining: false })
     }
 
     pub(super) fn run(mut self) {
@@ -272,7 +278,7 @@ impl Shard {
             for (slot, reader) in lane.readers.iter_mut() {
                 let what = match &reader.lag {
                     None => reader.state.due(now),
-                    Some(lag) if now >= lag.since + limits::STALL_MAX => {
+                    Some(lag) if now >= lag.since + self.stall_max => {
                         Due::End(EndReason::Stalled)
                     }
                     Some(_) if reader.state.is_over(now) => Due::End(EndReason::Lifetime),

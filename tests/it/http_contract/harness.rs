@@ -14,6 +14,7 @@ use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
 use tidegate::gate::Gate;
 use tidegate::http::{Front, Settings, listen, router};
+use tidegate::limits::STALL_MAX;
 use tidegate::metrics::Metrics;
 use tidegate::session::{self, Pump, Sessions};
 use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
@@ -130,7 +131,7 @@ impl Live {
     /// Room for two streams. The topic of `recentchange` has one partition; its next offset is 5,
     /// and nothing before it is kept.
     pub(super) fn each_way() -> [Self; 2] {
-        [Self::new(None), Self::new(Some(Pump::start(1).expect("a thread")))]
+        [Self::new(None), Self::new(Some(Pump::start(1, STALL_MAX).expect("a thread")))]
     }
 
     fn new(pump: Option<Arc<Pump>>) -> Self {
