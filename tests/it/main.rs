@@ -11,4 +11,5 @@ mod kafka_source;
 mod load;
 mod log_commands;
 mod positions;
+mod pump;
 mod support;

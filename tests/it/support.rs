@@ -6,6 +6,7 @@ pub mod client;
 pub mod cutter;
 pub mod gateway;
 pub mod kafka;
+pub mod packed;
 pub mod process;
 pub mod sse;
 

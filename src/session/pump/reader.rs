@@ -91,8 +91,8 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             Next::Nothing => return Ok(Reached::Lane),
             Next::Behind => return Err(Leave::FellOff(cursor, Bytes::new())),
         };
-        batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, 1));
         if alone {
+            batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, 1));
             let rest = alone_to(lane, slot, &batch, now);
             lane.audience.delivered(batch.events, rest.len() as u64);
             let reader = lane.readers.get_mut(slot).expect("it is here");
@@ -112,12 +112,14 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             reader.state.on_events(now);
         }
         let stand = batch.after(n, &cursor);
-        lane.audience.delivered(stand.begun as u64, n as u64);
-        if n < batch.bytes.len() {
-            (lag.cursor, lag.rest) = (stand.cursor, stand.rest);
+        lane.audience.delivered(stand.events, (n + stand.rest.len()) as u64);
+        let whole = n == batch.bytes.len();
+        lag.cursor = if whole { batch.end.clone() } else { stand.cursor };
+        batch.gaps_before(&lag.cursor).for_each(|gap| lane.audience.passed_gap(gap, 1));
+        if !whole {
+            lag.rest = stand.rest;
             return Ok(Reached::Nothing);
         }
-        lag.cursor = batch.end;
     }
 }
 

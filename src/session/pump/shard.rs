@@ -151,11 +151,12 @@ impl Shard {
             };
             let now = Instant::now();
             let (mut own_way, mut gone) = (Vec::new(), Vec::new());
-            let (mut passed, mut delivered) = (0, 0);
+            // Readers that took all of it, and what the others took.
+            let (mut whole, mut events, mut bytes) = (0, 0, 0);
             let up_to_date = lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none());
             for (slot, reader) in up_to_date {
                 if batch.parts.is_empty() {
-                    passed += 1;
+                    whole += 1;
                     continue;
                 }
                 let packed = reader.packed.as_ref().map(|p| batch.taken_by(p, batch.parts.len()));
@@ -163,9 +164,9 @@ impl Shard {
                     own_way.push(slot);
                     continue;
                 }
-                passed += 1;
                 match send(&reader.socket, &batch.bytes) {
                     Ok(n) if n == batch.bytes.len() => {
+                        whole += 1;
                         reader.packed = packed.flatten().map(Box::new);
                     }
                     Ok(n) => {
@@ -174,6 +175,9 @@ impl Shard {
                         let packed = packed.and_then(|p| batch.taken_by(p, stand.begun));
                         reader.packed = packed.map(Box::new);
                         let (cursor, rest) = (stand.cursor, stand.rest);
+                        events += stand.events;
+                        bytes += (n + rest.len()) as u64;
+                        batch.gaps_before(&cursor).for_each(|g| lane.audience.passed_gap(g, 1));
                         reader.lag = Some(Box::new(Lag { cursor, rest, since: now }));
                         let data = EventData::new_u64(token(number, slot));
                         let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
@@ -182,12 +186,13 @@ impl Shard {
                 }
                 if batch.events > 0 {
                     reader.state.on_events(now);
-                    delivered += 1;
                 }
             }
             let start = std::mem::replace(&mut lane.at, batch.end.clone());
-            lane.audience.delivered(delivered * batch.events, delivered * batch.bytes.len() as u64);
-            batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, passed));
+            events += whole * batch.events;
+            bytes += whole * batch.bytes.len() as u64;
+            lane.audience.delivered(events, bytes);
+            batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, whole));
             for slot in gone {
                 self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
             }
@@ -278,9 +283,7 @@ impl Shard {
             for (slot, reader) in lane.readers.iter_mut() {
                 let what = match &reader.lag {
                     None => reader.state.due(now),
-                    Some(lag) if now >= lag.since + self.stall_max => {
-                        Due::End(EndReason::Stalled)
-                    }
+                    Some(lag) if now >= lag.since + self.stall_max => Due::End(EndReason::Stalled),
                     Some(_) if reader.state.is_over(now) => Due::End(EndReason::Lifetime),
                     Some(_) => continue,
                 };
