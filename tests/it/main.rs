@@ -10,6 +10,7 @@ mod http_contract;
 mod kafka_source;
 mod load;
 mod log_commands;
+mod nginx;
 mod positions;
 mod pump;
 mod support;

@@ -3,128 +3,23 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate::feed::encode::Encoding;
 
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
-use crate::support::packed::{ENCODINGS, Unpacker};
-use crate::support::sse::{self, Bytes, End};
-use crate::support::{PATIENCE, eventually};
+use crate::support::packed::ENCODINGS;
+use crate::support::reading::{Http, Reading, STREAM, all_ways, are_all, has, offsets, write};
+use crate::support::sse::{self, End};
 
-const STREAM: &str = "/v2/stream/s";
 /// A small ring, and little that is kept behind it.
 const TIGHT: &str = "[limits]\nring_mb = 1\ntail_mb = 1\nhistory_cache_mb = 1\n";
 
 fn gateway(more: &str) -> Gateway {
     Gateway::embedded(&[("s", &["t"])], more)
-}
-
-/// Writes `how_many` events of some `size` bytes that do not compress away.
-fn write(to: SocketAddr, how_many: usize, size: usize) {
-    let event = |n| {
-        let text: String =
-            (0..size / 16).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
-        format!(r#"{{"meta":{{"stream":"s"}},"n":{n},"text":"{text}"}}"#)
-    };
-    for from in (0..how_many).step_by(200) {
-        let events: Vec<_> = (from..how_many.min(from + 200)).map(event).collect();
-        let body = format!("[{}]", events.join(","));
-        let (status, answer) = sse::post(to, "/v1/events", body.as_bytes()).expect("an answer");
-        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
-    }
-}
-
-/// A reader of bytes, decoded.
-struct Reading {
-    bytes: Bytes,
-    unpacker: Unpacker,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Http {
-    V1_0,
-    V1_1,
-}
-
-/// Every encoding over both versions.
-fn all_ways() -> impl Iterator<Item = (Http, Option<Encoding>)> {
-    let versions = [Http::V1_0, Http::V1_1];
-    versions.into_iter().flat_map(|http| ENCODINGS.map(|encoding| (http, encoding)))
-}
-
-impl Reading {
-    fn open(to: SocketAddr, (http, encoding): (Http, Option<Encoding>), since: &str) -> Self {
-        let name = encoding.map_or("identity", Encoding::as_str);
-        let path = format!("{STREAM}?encoding={name}{since}");
-        let response = match http {
-            Http::V1_0 => sse::get_1_0(to, &path),
-            Http::V1_1 => sse::get(to, &path, &[]),
-        };
-        let response = response.expect("an answer");
-        assert_eq!(response.status, 200);
-        assert_eq!(response.header("content-encoding"), encoding.map(Encoding::as_str));
-        let mut reading = Self { bytes: response.bytes(), unpacker: Unpacker::new(encoding) };
-        reading.until("it is greeted", |text| text.starts_with(":ok\n\n"));
-        reading
-    }
-
-    fn step(&mut self) -> Result<(), End> {
-        let bytes = self.bytes.next()?;
-        self.unpacker.push(&bytes);
-        Ok(())
-    }
-
-    /// Reads until it has got what it waits for.
-    #[track_caller]
-    fn until(&mut self, what: &str, is: impl Fn(&str) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !is(self.unpacker.text()) {
-            assert!(Instant::now() < until, "not in time: {what}");
-            if let Err(end) = self.step() {
-                panic!("{what}: {end:?} after {:?}", self.unpacker.text());
-            }
-        }
-    }
-
-    /// Reads to the end, which has to be a whole one after a whole line; the text.
-    #[track_caller]
-    fn to_the_end(mut self) -> String {
-        loop {
-            match self.step() {
-                Ok(()) => {}
-                Err(End::Whole) => break,
-                Err(end) => panic!("no whole end: {end:?}"),
-            }
-        }
-        self.unpacker.end();
-        let text = self.unpacker.text();
-        assert!(text.ends_with('\n'), "it ends after a whole line");
-        text.to_owned()
-    }
-}
-
-/// The offsets that a stream's data lines say.
-fn offsets(text: &str) -> Vec<u64> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let offset = |line: &str| {
-        let event: serde_json::Value = serde_json::from_str(line).expect("a whole event");
-        event["meta"]["offset"].as_u64().expect("an offset")
-    };
-    lines.map(offset).collect()
-}
-
-/// That all up to the event with this offset has come.
-fn has(offset: u64) -> impl Fn(&str) -> bool {
-    move |text: &str| {
-        let whole = &text[..text.rfind("\n\n").unwrap_or(0)];
-        let last = whole.rfind("\ndata: ").and_then(|at| whole[at..].split_once("\"offset\":"));
-        let digits = last.map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next());
-        let seen = digits.flatten().and_then(|digits| digits.parse::<u64>().ok());
-        seen.is_some_and(|seen| seen >= offset)
-    }
 }
 
 fn nobody_is_here(gateway: &Gateway) {
@@ -148,7 +43,7 @@ fn readers_that_pause_fall_off_come_back_and_miss_nothing() {
                 std::thread::sleep(Duration::from_millis(300));
             }
             reading.until("all of it", has(EVENTS + 99));
-            reading.unpacker.text().to_owned()
+            reading.text().to_owned()
         })
     });
     let threads: Vec<_> = threads.collect();
@@ -156,7 +51,7 @@ fn readers_that_pause_fall_off_come_back_and_miss_nothing() {
     let readers = threads.len() as f64;
     for thread in threads {
         let text = thread.join().expect("it got everything");
-        assert_eq!(offsets(&text), (0..EVENTS + 100).collect::<Vec<_>>());
+        are_all(&offsets(&text), 0, EVENTS + 100);
         assert_eq!(text.matches("retry: ").count(), 1);
     }
     let fell_off = gateway.metric("tidegate_fell_behind_total");
@@ -196,7 +91,7 @@ fn a_slot_is_free_when_its_client_hangs_up_or_resets_on_a_quiet_stream() {
         let way = all_ways().nth(n % 8).expect("eight");
         let reading = Reading::open(gateway.public(), way, "");
         assert_eq!(gateway.metric("eventstreams_connected_clients"), 1.0);
-        let socket = reading.bytes.socket();
+        let socket = reading.socket();
         match n % 3 {
             0 => socket.shutdown(Shutdown::Write).expect("half of it is closed"),
             1 => reset_on_close(socket),
@@ -220,18 +115,18 @@ fn a_client_may_say_a_little_while_it_reads_and_not_more() {
     let gateway = gateway("");
     for way in all_ways() {
         let mut reading = Reading::open(gateway.public(), way, "&since=0");
-        let before = offsets(reading.unpacker.text()).len();
-        let mut socket = reading.bytes.socket();
+        let before = offsets(reading.text()).len();
+        let mut socket = reading.socket();
         socket.write_all(&[b'x'; 4000]).expect("heard");
         write(gateway.public(), 1, 100);
         let seen = gateway.metric("tidegate_intake_events_total") as u64;
         reading.until("what is said changes nothing", has(seen - 1));
         assert!(before < seen as usize);
-        let mut socket = reading.bytes.socket();
+        let mut socket = reading.socket();
         socket.write_all(&[b'x'; 97]).expect("heard");
-        let end = std::iter::repeat_with(|| reading.step()).find_map(Result::err);
+        let end = reading.ends();
         match way.0 {
-            Http::V1_1 => assert!(matches!(end, Some(End::Cut(_))), "{end:?}"),
+            Http::V1_1 => assert!(matches!(end, End::Cut(_)), "{end:?}"),
             Http::V1_0 => {}
         }
     }
@@ -254,7 +149,7 @@ fn a_reader_that_comes_while_the_last_one_goes_is_kept() {
         let mut last = Reading::open(to, (Http::V1_1, None), "");
         for _ in 0..400 {
             let gone = last;
-            reset_on_close(gone.bytes.socket());
+            reset_on_close(gone.socket());
             let goes = scope.spawn(move || drop(gone));
             last = Reading::open(to, (Http::V1_1, None), "");
             goes.join().expect("nothing to fail");
@@ -335,7 +230,7 @@ fn after_a_thousand_readers_that_vanish_every_slot_is_free() {
     });
     assert_eq!(vanished, 20);
     stays.until("who stays gets all", has(written - 1));
-    assert_eq!(offsets(stays.unpacker.text()), (2000..written).collect::<Vec<_>>());
+    are_all(&offsets(stays.text()), 2000, written);
     drop(stays);
     nobody_is_here(&gateway);
     let opened = gateway.metric("eventstreams_client_connections_total");
@@ -372,7 +267,7 @@ fn keepalives_reach_every_reader_and_its_stream_goes_on() {
     assert!(gateway.terminate().success());
     for reading in readers {
         let text = reading.to_the_end();
-        assert_eq!(offsets(&text), (0..183).collect::<Vec<_>>());
+        are_all(&offsets(&text), 0, 183);
     }
 }
 
@@ -391,8 +286,8 @@ fn lifetimes_end_whole_in_every_encoding_also_in_the_middle_of_a_crowd_of_events
     }
     for thread in threads {
         let seen = thread.join().expect("a whole end");
-        let first = *seen.first().expect("some events");
-        assert_eq!(seen, (first..first + seen.len() as u64).collect::<Vec<_>>());
+        let last = *seen.last().expect("some events");
+        are_all(&seen, last, last + 1);
     }
     nobody_is_here(&gateway);
     let ended = gateway.metric_of("tidegate_streams_ended_total", "reason=\"lifetime\"");

@@ -142,6 +142,7 @@ impl Response {
             retry: None,
             greeted: false,
             patience: PATIENCE,
+            rechunked: false,
         }
     }
 
@@ -194,6 +195,8 @@ pub struct Events {
     pub retry: Option<u64>,
     greeted: bool,
     patience: Duration,
+    /// Somebody between may have cut the chunks anew.
+    rechunked: bool,
 }
 
 impl Events {
@@ -231,6 +234,11 @@ impl Events {
         self.body.get_ref().set_read_timeout(Some(patience)).expect("more than nothing");
     }
 
+    /// A proxy is between, which makes chunks of its own: what belongs together is put together.
+    pub fn expect_other_chunks(&mut self) {
+        self.rechunked = true;
+    }
+
     /// Waits for `:ok`: nothing that is acknowledged from here on is missed.
     #[track_caller]
     pub fn greet(&mut self) {
@@ -241,7 +249,14 @@ impl Events {
     fn next_chunk(&mut self) -> Result<(), End> {
         self.chunk.clear();
         self.at = 0;
-        read_chunk(&mut self.body, &mut self.chunk)?;
+        let mut piece = Vec::new();
+        loop {
+            read_chunk(&mut self.body, &mut piece)?;
+            self.chunk.extend_from_slice(&piece);
+            if !self.rechunked || is_whole(&self.chunk) {
+                break;
+            }
+        }
         assert_eq!(self.chunk.last(), Some(&b'\n'), "no chunk ends inside a line");
         if !std::mem::replace(&mut self.greeted, true) {
             assert!(self.chunk.starts_with(b":ok\n\n"), "the first bytes are :ok");
@@ -279,6 +294,15 @@ impl Events {
         self.at = self.chunk.len();
         None
     }
+}
+
+/// Whether this ends outside of events.
+fn is_whole(bytes: &[u8]) -> bool {
+    let events = bytes.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+    let rest = bytes[events..].split_inclusive(|byte| *byte == b'\n');
+    let mut rest =
+        rest.map(|line| (line == b":\n" || line.starts_with(b"retry: ")) && line.ends_with(b"\n"));
+    rest.all(|is_said| is_said)
 }
 
 /// Reads one chunk.
