@@ -72,6 +72,8 @@ pub(super) struct Live {
     pub(super) session: Session,
     /// What has to go out before the next event.
     pub(super) rest: Bytes,
+    /// Bytes of the client that were dropped.
+    pub(super) dropped: u16,
 }
 
 /// What became of the session on its socket.
@@ -90,30 +92,30 @@ struct Carrier {
     transfer: Transfer,
     pending: BytesMut,
     /// Bytes of the client that were dropped.
-    dropped: usize,
+    dropped: u16,
     /// How long the socket may be full.
     stall_max: Duration,
     /// Runs while the socket is full.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-/// Carries a session until the pump has it, or it has ended. `pending` goes out first.
+/// Carries a session until the pump has it, or it has ended. `pending` goes out first; of the
+/// client's bytes so many were `dropped` already.
 pub(super) async fn carry(
     body: SessionBody,
     socket: TcpStream,
     transfer: Transfer,
-    pending: BytesMut,
+    (pending, dropped): (BytesMut, u16),
     pump: Arc<Pump>,
 ) {
     let stall_max = pump.stall_max();
-    let (dropped, stall) = (0, None);
-    let mut this = Carrier { body, socket, transfer, pending, dropped, stall_max, stall };
+    let mut this = Carrier { body, socket, transfer, pending, dropped, stall_max, stall: None };
     let outcome = poll_fn(|cx| this.poll(cx)).await;
-    let Carrier { mut body, socket, mut pending, .. } = this;
+    let Carrier { mut body, socket, mut pending, dropped, .. } = this;
     match outcome {
         Outcome::Live => {
             if let (Some(session), Ok(socket)) = (body.into_live(transfer), socket.into_std()) {
-                pump.take(Live { socket, session, rest: pending.freeze() });
+                pump.take(Live { socket, session, rest: pending.freeze(), dropped });
             }
         }
         Outcome::Ended => {
@@ -185,10 +187,13 @@ impl Carrier {
         loop {
             let mut read = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => self.dropped += read.filled().len(),
+                Ok(()) if !read.filled().is_empty() => {
+                    let n = u16::try_from(read.filled().len()).unwrap_or(u16::MAX);
+                    self.dropped = self.dropped.saturating_add(n);
+                }
                 Ok(()) | Err(_) => return Poll::Ready(EndReason::ClientClosed),
             }
-            if self.dropped > limits::CLIENT_BYTES_MAX {
+            if usize::from(self.dropped) > limits::CLIENT_BYTES_MAX {
                 return Poll::Ready(EndReason::ClientTalks);
             }
         }

@@ -104,12 +104,13 @@ impl Pump {
 
     /// A reader that fell off the ring reads what it missed and comes back.
     fn bring_back(self: &Arc<Self>, live: Live) {
-        let Live { socket, session, rest } = live;
+        let Live { socket, session, rest, dropped } = live;
         let transfer = session.transfer;
         let _in = self.runtime.enter();
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let body = SessionBody::fallen_behind(session);
-        let coming = carry(body, socket, transfer, BytesMut::from(rest), Arc::clone(self));
+        let coming =
+            carry(body, socket, transfer, (BytesMut::from(rest), dropped), Arc::clone(self));
         self.tasks.spawn_on(coming, &self.runtime);
     }
 

@@ -109,7 +109,7 @@ impl Shard {
 
     /// Takes a session into its lane.
     fn take(&mut self, live: Live) {
-        let Live { socket, mut session, rest } = live;
+        let Live { socket, mut session, rest, dropped } = live;
         let number = match self.lanes.iter().find(|(_, lane)| lane.fits(&session)) {
             Some((number, _)) => *number,
             None => {
@@ -119,14 +119,16 @@ impl Shard {
                 number
             }
         };
-        // The lane may stand before the place where the session joined its feed.
-        self.pass(number);
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         session.presence.of = Arc::clone(&lane.audience);
         let Session { cursor, state, presence, packed, .. } = session;
         let lag = Some(Box::new(Lag { cursor, rest, since: Instant::now() }));
-        let reader = Reader { socket, dropped: 0, state, presence, lag, packed };
+        let reader = Reader { socket, dropped, state, presence, lag, packed };
         let slot = lane.readers.insert(reader);
+        // The lane may stand before the place where the session joined its feed. It has its reader
+        // already: a lane whose last one leaves in this pass is no more.
+        self.pass(number);
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
         let reader = lane.readers.get_mut(slot).expect("just put there");
         let data = EventData::new_u64(token(number, slot));
         if let Err(error) = epoll::add(&self.epoll, &reader.socket, data, WAITING) {
@@ -347,7 +349,7 @@ impl Shard {
     fn leave(&mut self, number: u32, slot: u32, how: Leave) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(reader) = lane.readers.remove(slot) else { return };
-        let Reader { socket, state, mut presence, packed, .. } = reader;
+        let Reader { socket, dropped, state, mut presence, packed, .. } = reader;
         let _ = epoll::delete(&self.epoll, &socket);
         let manner = lane.manner;
         let Manner { transfer, gap_events, .. } = manner;
@@ -387,7 +389,7 @@ impl Shard {
                     packed,
                 };
                 if let Some(pump) = self.pump.upgrade() {
-                    pump.bring_back(Live { socket, session, rest });
+                    pump.bring_back(Live { socket, session, rest, dropped });
                 }
             }
         }
