@@ -3,6 +3,7 @@
 mod browser;
 mod checker;
 mod clients;
+mod compression;
 mod delivery;
 mod golden;
 mod house_style;

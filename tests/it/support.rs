@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod kafka;
 pub mod packed;
 pub mod process;
+pub mod reading;
 pub mod sse;
 
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! One reader in its lane, and how it is written to when it has a place of its own.
 //!
 //! ```text
-//!  at its lane's place ──(socket full, something of its own to say)──▶ Lag ──(caught up)──▶ back
-//!                                                                       └──(left the ring)──▶ leaves
+//!  at its lane's place ─(socket full, something of its own to say)─▶ Lag ─(caught up)─▶ back
+//!                                                                     └─(left the ring)─▶ leaves
 //! ```
 
 use bytes::{Buf, Bytes, BytesMut};
