@@ -142,8 +142,8 @@ fn what_comes_through_nginx_is_what_came_out_of_the_gateway_to_the_end() {
             through.until("all of it, through nginx", has(599));
         }
         assert!(gateway.terminate().success());
-        for (direct, through) in ways {
-            let (direct, through) = (direct.to_the_end(), through.to_the_end());
+        for (mut direct, mut through) in ways {
+            let (direct, through) = (direct.read_to_the_end(), through.read_to_the_end());
             assert!(shared(&through) == shared(&direct), "{upstream:?}: another text");
             are_all(&offsets(&through), 0, 600);
         }

@@ -265,8 +265,8 @@ fn keepalives_reach_every_reader_and_its_stream_goes_on() {
         std::thread::sleep(Duration::from_millis(1300));
     }
     assert!(gateway.terminate().success());
-    for reading in readers {
-        let text = reading.to_the_end();
+    for mut reading in readers {
+        let text = reading.read_to_the_end();
         are_all(&offsets(&text), 0, 183);
     }
 }
@@ -277,7 +277,7 @@ fn lifetimes_end_whole_in_every_encoding_also_in_the_middle_of_a_crowd_of_events
     let to = gateway.public();
     write(to, 100, 1600);
     let read = move |way, since: &'static str| {
-        std::thread::spawn(move || offsets(&Reading::open(to, way, since).to_the_end()))
+        std::thread::spawn(move || offsets(&Reading::open(to, way, since).read_to_the_end()))
     };
     let threads: Vec<_> =
         all_ways().flat_map(|way| ["", "&since=0"].map(|since| read(way, since))).collect();

@@ -44,7 +44,6 @@ pub enum Http {
 }
 
 /// Every encoding over both versions.
-#[must_use]
 pub fn all_ways() -> impl Iterator<Item = (Http, Option<Encoding>)> {
     let versions = [Http::V1_0, Http::V1_1];
     versions.into_iter().flat_map(|http| ENCODINGS.map(|encoding| (http, encoding)))
@@ -127,7 +126,7 @@ impl Reading {
 
     /// Reads to the end, which has to be a whole one after a whole line; the text.
     #[track_caller]
-    pub fn to_the_end(mut self) -> String {
+    pub fn read_to_the_end(&mut self) -> String {
         loop {
             match self.step() {
                 Ok(()) => {}
@@ -164,7 +163,6 @@ pub fn are_all(seen: &[u64], from: u64, until: u64) {
 }
 
 /// That all up to the event with this offset has come.
-#[must_use]
 pub fn has(offset: u64) -> impl Fn(&str) -> bool {
     move |text: &str| {
         let whole = &text[..text.rfind("\n\n").unwrap_or(0)];
