@@ -20,6 +20,8 @@ needed() {
     command -v npm >/dev/null || missing+=(nodejs npm)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v chromium >/dev/null || missing+=(chromium)
+    command -v nginx >/dev/null || missing+=(nginx-light)
+    command -v go >/dev/null || missing+=(golang-go)
     echo "${missing[@]}"
 }
 

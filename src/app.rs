@@ -142,7 +142,8 @@ fn public_port(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Bound
     let tls = tls(config, metrics)?;
     let unsent = u32::try_from(config.limits.unsent_bytes).unwrap_or(u32::MAX);
     let public = http::listen::bind(config.listen, unsent)
-        .with_context(|| format!("bind the public address {}", config.listen))?;
+        .with_context(|| format!("bind the public address {}", config.listen))?
+        .stall_timeout(config.session.stall);
     Ok(match tls {
         Some(tls) => (public.tls(tls), "https"),
         None => (public, "http"),
@@ -178,7 +179,8 @@ fn readers(
         lifetime: config.session.lifetime,
         retry_ms: config.session.retry_ms,
     };
-    let pump = match Pump::start(shards(config.session.shards), gate.told()) {
+    let pump = (config.session.stall, gate.told());
+    let pump = match Pump::start(shards(config.session.shards), pump) {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
         pump => Some(pump.context("start the pump")?),
     };

@@ -108,6 +108,8 @@ pub struct SessionConfig {
     pub retry_ms: u64,
     /// Refuse recognised browsers in a form that `EventSource` survives.
     pub soft_refusals: bool,
+    /// A reader that takes no byte for this long while some wait is cut.
+    pub stall: Duration,
     /// Threads that write to readers; 0: half the cores.
     pub shards: u64,
     /// Who gets a compressed stream.
@@ -373,6 +375,8 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     let lifetime = section.number("lifetime_s", 0, 0..=31_536_000, found);
     let retry_ms = section.number("retry_ms", 2000, 100..=600_000, found);
     let soft_refusals = section.flag("soft_refusals", true, found);
+    let stall_s = crate::limits::STALL_MAX.as_secs();
+    let stall = seconds(section.number("stall_s", stall_s, 1..=3600, found));
     let shards = section.number("shards", 0, 0..=64, found);
     let compress = section.parsed("compress", Compress::Browsers, found, |text| match text {
         "browsers" => Ok(Compress::Browsers),
@@ -382,7 +386,7 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     });
     section.finish(found);
     let lifetime = (lifetime > 0).then(|| seconds(lifetime));
-    SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, shards, compress }
+    SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, stall, shards, compress }
 }
 
 fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {

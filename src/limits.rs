@@ -25,7 +25,7 @@ pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 pub const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Bytes that a client may send while it reads a stream; they are dropped.
 pub const CLIENT_BYTES_MAX: usize = 4096;
-/// A connection that takes no byte for this long while some wait is cut.
+/// A connection that takes no byte for this long while some wait is cut (`session.stall_s`).
 pub const STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a connection that the kernel holds and has not sent yet. By default a stalled reader
 /// pins 2.6 MB of it, and 500 of them slow everyone; with this 20 KB each, and nobody notices.

@@ -73,7 +73,7 @@ impl SessionBody {
     /// Delivers itself over a socket of its own, `head` first, until the pump has it or it ends.
     pub async fn carry(self, socket: TcpStream, transfer: Transfer, head: &[u8]) {
         if let Some(pump) = self.shared.pump.clone() {
-            carry(self, socket, transfer, head.into(), pump).await;
+            carry(self, socket, transfer, (head.into(), 0), pump).await;
         }
     }
 

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
@@ -71,6 +72,8 @@ pub(super) struct Live {
     pub(super) session: Session,
     /// What has to go out before the next event.
     pub(super) rest: Bytes,
+    /// Bytes of the client that were dropped.
+    pub(super) dropped: u16,
 }
 
 /// What became of the session on its socket.
@@ -89,26 +92,30 @@ struct Carrier {
     transfer: Transfer,
     pending: BytesMut,
     /// Bytes of the client that were dropped.
-    dropped: usize,
+    dropped: u16,
+    /// How long the socket may be full.
+    stall_max: Duration,
     /// Runs while the socket is full.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-/// Carries a session until the pump has it, or it has ended. `pending` goes out first.
+/// Carries a session until the pump has it, or it has ended. `pending` goes out first; of the
+/// client's bytes so many were `dropped` already.
 pub(super) async fn carry(
     body: SessionBody,
     socket: TcpStream,
     transfer: Transfer,
-    pending: BytesMut,
+    (pending, dropped): (BytesMut, u16),
     pump: Arc<Pump>,
 ) {
-    let mut this = Carrier { body, socket, transfer, pending, dropped: 0, stall: None };
+    let stall_max = pump.stall_max();
+    let mut this = Carrier { body, socket, transfer, pending, dropped, stall_max, stall: None };
     let outcome = poll_fn(|cx| this.poll(cx)).await;
-    let Carrier { mut body, socket, mut pending, .. } = this;
+    let Carrier { mut body, socket, mut pending, dropped, .. } = this;
     match outcome {
         Outcome::Live => {
             if let (Some(session), Ok(socket)) = (body.into_live(transfer), socket.into_std()) {
-                pump.take(Live { socket, session, rest: pending.freeze() });
+                pump.take(Live { socket, session, rest: pending.freeze(), dropped });
             }
         }
         Outcome::Ended => {
@@ -146,8 +153,8 @@ impl Carrier {
                 // The pump waits for full sockets too, and does it at less cost.
                 Poll::Pending if matches!(filled, Poll::Ready(Outcome::Live)) => return filled,
                 Poll::Pending => {
-                    let stall =
-                        self.stall.get_or_insert_with(|| Box::pin(sleep(limits::STALL_MAX)));
+                    let stall_max = self.stall_max;
+                    let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
                     ready!(stall.as_mut().poll(cx));
                     return Poll::Ready(Outcome::Over(EndReason::Stalled));
                 }
@@ -180,10 +187,13 @@ impl Carrier {
         loop {
             let mut read = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => self.dropped += read.filled().len(),
+                Ok(()) if !read.filled().is_empty() => {
+                    let n = u16::try_from(read.filled().len()).unwrap_or(u16::MAX);
+                    self.dropped = self.dropped.saturating_add(n);
+                }
                 Ok(()) | Err(_) => return Poll::Ready(EndReason::ClientClosed),
             }
-            if self.dropped > limits::CLIENT_BYTES_MAX {
+            if usize::from(self.dropped) > limits::CLIENT_BYTES_MAX {
                 return Poll::Ready(EndReason::ClientTalks);
             }
         }

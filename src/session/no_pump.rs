@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -16,8 +17,12 @@ impl Pump {
     ///
     /// # Errors
     /// `Unsupported`, always.
-    pub fn start(_: usize, _: watch::Receiver<u64>) -> io::Result<Arc<Self>> {
+    pub fn start(_: usize, _: (Duration, watch::Receiver<u64>)) -> io::Result<Arc<Self>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn stall_max(&self) -> Duration {
+        match *self {}
     }
 
     pub(super) fn take(&self, _: Live) {

@@ -17,6 +17,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -43,24 +44,30 @@ use shard::Shard;
 pub struct Pump {
     shards: Vec<(Arc<Bell>, Option<JoinHandle<()>>)>,
     next: AtomicUsize,
+    stall_max: Duration,
     runtime: Handle,
     /// Closings, and readers on their way back to a feed.
     tasks: TaskTracker,
 }
 
 impl Pump {
-    /// Starts `shards` threads (at least one). `told` moves when somebody has to go. Sockets that
-    /// leave the pump are looked after by the runtime in which this is called.
+    /// Starts `shards` threads (at least one). A reader that takes no byte for `stall_max` while
+    /// some wait is cut; `told` moves when somebody has to go. Sockets that leave the pump are
+    /// looked after by the runtime in which this is called.
     ///
     /// # Errors
     /// When the kernel gives no epoll, no eventfd or no thread.
-    pub fn start(shards: usize, told: watch::Receiver<u64>) -> io::Result<Arc<Self>> {
+    pub fn start(
+        shards: usize,
+        (stall_max, told): (Duration, watch::Receiver<u64>),
+    ) -> io::Result<Arc<Self>> {
         let (runtime, tasks) = (Handle::current(), TaskTracker::new());
         let mut failed = None;
         let pump = Arc::new_cyclic(|weak: &Weak<Self>| {
             let started = (0..shards.max(1)).map_while(|n| {
                 let bell = Bell::new().map_err(|e| failed = Some(e)).ok()?;
-                let shard = Shard::new(Arc::clone(&bell), weak.clone(), told.clone());
+                let terms = (stall_max, told.clone());
+                let shard = Shard::new(Arc::clone(&bell), weak.clone(), terms);
                 let shard = shard.map_err(|e| failed = Some(e)).ok()?;
                 let thread = std::thread::Builder::new().name(format!("tidegate-pump-{n}"));
                 let thread = thread.spawn(move || shard.run());
@@ -68,9 +75,14 @@ impl Pump {
                 Some((bell, Some(thread)))
             });
             let shards = started.collect();
-            Self { shards, next: AtomicUsize::new(0), runtime, tasks }
+            Self { shards, next: AtomicUsize::new(0), stall_max, runtime, tasks }
         });
         failed.map_or(Ok(pump), Err)
+    }
+
+    /// How long a reader may take no byte while some wait.
+    pub(super) fn stall_max(&self) -> Duration {
+        self.stall_max
     }
 
     /// Serves a live session from now on.
@@ -97,12 +109,13 @@ impl Pump {
 
     /// A reader that fell off the ring reads what it missed and comes back.
     fn bring_back(self: &Arc<Self>, live: Live) {
-        let Live { socket, session, rest } = live;
+        let Live { socket, session, rest, dropped } = live;
         let transfer = session.transfer;
         let _in = self.runtime.enter();
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let body = SessionBody::fallen_behind(session);
-        let coming = carry(body, socket, transfer, BytesMut::from(rest), Arc::clone(self));
+        let coming =
+            carry(body, socket, transfer, (BytesMut::from(rest), dropped), Arc::clone(self));
         self.tasks.spawn_on(coming, &self.runtime);
     }
 

@@ -15,7 +15,7 @@ use crate::support::checker::{self, Ledger, Report, Trace};
 use crate::support::client::{self, Client};
 use crate::support::cutter::{self, Cutter};
 use crate::support::gateway::Gateway;
-use crate::support::sse;
+use crate::support::{eventually, sse};
 
 /// Two partitions that speak, and a topic that is not there yet. Each response is ended by the
 /// gateway after at most a second, between two events. (The first line belongs to the table of the
@@ -139,17 +139,40 @@ fn reads_on(script: &str, mark: &'static [u8]) -> (Report, usize) {
     let mut served = Served::new(CONFIG);
     // The second cut is inside the big event, which the third connection then gets whole:
     // requests-sse and sseclient lose an event that is cut in half twice in a row.
-    let (calm, plan) = cuts([20_000, 50_000, 350_000]);
+    let read = reads_through(script, &mut served, (mark, [20_000, 50_000, 350_000]));
+    // Node's `fetch` says `Sec-Fetch-Mode`, as browsers do, and reads what they read.
+    let like_a_browser = ["eventsource4.cjs", "eventsource_client.cjs"].contains(&script);
+    let compressed = compressed_bytes(&served.gateway);
+    assert_eq!(compressed > 0.0, like_a_browser, "who is no browser is given plain bytes");
+    read
+}
+
+/// As `reads_on`, with the gateway's setting and the cuts given.
+fn reads_through(
+    script: &str,
+    served: &mut Served,
+    (mark, first): (&'static [u8], [usize; 3]),
+) -> (Report, usize) {
+    let (calm, plan) = cuts(first);
     let cutter = Cutter::after(mark, served.gateway.public(), plan);
     let mut command = client::script(script);
     command.arg(format!("http://{}{STREAM}?since=0", cutter.address()));
     let mut client = Client::start(command);
     client.wait_for("the first event", |trace| !trace.seen.is_empty());
     served.go_on();
-    let trace = until_all_is_seen(&mut served, &cutter, &calm, client);
+    let trace = until_all_is_seen(served, &cutter, &calm, client);
     let report = checker::check(&trace, &served.finish());
     println!("{script}: {report:?}, {} cuts", cutter.cuts());
     (report, cutter.cuts())
+}
+
+/// Bytes that went out compressed.
+fn compressed_bytes(gateway: &Gateway) -> f64 {
+    let of = |encoding: &str| {
+        let label = format!("encoding=\"{encoding}\"");
+        gateway.metric_of("tidegate_delivered_bytes_total", &label)
+    };
+    of("gzip") + of("deflate") + of("zstd")
 }
 
 /// Waits for events, cuts and ends, and then for all that was written.
@@ -181,60 +204,88 @@ fn misses_nothing(script: &str) {
     assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
 }
 
-#[test]
-fn curl_misses_nothing() {
-    misses_nothing("curl.sh");
+/// What a client asks for by itself, and what becomes of a gateway that gives it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// It names no encoding, so it is given none.
+    Nothing,
+    /// It asks for gzip first, and reads it.
+    Gzip,
+    /// It asks for gzip, and does not read it.
+    InVain,
 }
 
-#[test]
-fn requests_sse_misses_nothing() {
-    misses_nothing("requests_client.py");
+/// Reads as everyone may, and then from a gateway that compresses for everyone who asks, with the
+/// same cuts (what is compressed is cut at any byte, since no mark can be seen in it).
+#[track_caller]
+fn misses_nothing_and_with_compression(script: &str, asks: Asks) {
+    misses_nothing(script);
+    let mut served = Served::new(&format!("{CONFIG}compress = \"everyone\"\n"));
+    if asks == Asks::InVain {
+        return loses_events(script, served);
+    }
+    let through = match asks {
+        Asks::Gzip => (&b""[..], [5_000, 12_000, 100_000]),
+        _ => (HALF, [20_000, 50_000, 350_000]),
+    };
+    let (report, _) = reads_through(script, &mut served, through);
+    assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
+    let compressed = compressed_bytes(&served.gateway);
+    let plain = served.gateway.metric_of("tidegate_delivered_bytes_total", "\"identity\"");
+    match asks {
+        Asks::Gzip => assert!(compressed > 0.0 && plain == 0.0, "{compressed} {plain}"),
+        _ => assert!(compressed == 0.0 && plain > 0.0, "{compressed} {plain}"),
+    }
 }
 
-#[test]
-fn sseclient_misses_nothing() {
-    misses_nothing("sseclient_client.py");
+/// It is given what it asks for and takes it for text, so events are lost to it (what is stored in
+/// it as it is, such as a replay, it may find); `?encoding=identity` helps.
+#[track_caller]
+fn loses_events(script: &str, mut served: Served) {
+    let url = format!("http://{}{STREAM}?since=0", served.gateway.public());
+    let mut command = client::script(script);
+    command.arg(&url);
+    let client = Client::start(command);
+    served.go_on();
+    eventually("it was given much", || compressed_bytes(&served.gateway) > 500_000.0);
+    let report = checker::check(&client.end(), &served.finish());
+    println!("{script}, with compression: {report:?}");
+    assert!(report.lost > 0, "it can read it now: say so in docs/clients.md: {report:?}");
+    let mut command = client::script(script);
+    command.arg(format!("{url}&encoding=identity"));
+    let mut client = Client::start(command);
+    let goal = checker::goal(&served.finish());
+    client.wait_for("with ?encoding=identity it reads all", |trace| {
+        goal.iter().all(|(place, last)| trace.seen.get(place).is_some_and(|s| s.contains(last)))
+    });
+    let report = checker::check(&client.end(), &served.finish());
+    assert!(report.is_clean(), "{report:?}");
 }
 
-#[test]
-fn sseclient_py_misses_nothing() {
-    misses_nothing("sseclient_py_client.py");
+/// One test for each client: its name, its script, what it asks for.
+macro_rules! clients {
+    ($($name:ident, $script:literal, $asks:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            misses_nothing_and_with_compression($script, Asks::$asks);
+        }
+    )*};
 }
 
-#[test]
-fn httpx_sse_misses_nothing() {
-    misses_nothing("httpx_client.py");
-}
-
-#[test]
-fn aiohttp_sse_client_misses_nothing() {
-    misses_nothing("aiohttp_client.py");
-}
-
-#[test]
-fn pywikibot_misses_nothing() {
-    misses_nothing("pywikibot_client.py");
-}
-
-#[test]
-fn eventsource_4_misses_nothing() {
-    misses_nothing("eventsource4.cjs");
-}
-
-#[test]
-fn eventsource_client_misses_nothing() {
-    misses_nothing("eventsource_client.cjs");
-}
-
-/// The one of crates.io; a package of its own, since it needs an older hyper than ours.
-#[test]
-fn the_rust_eventsource_client_misses_nothing() {
-    misses_nothing("eventsource_client_rs");
-}
-
-#[test]
-fn wikimedia_streams_misses_nothing() {
-    misses_nothing("wikimedia_streams.cjs");
+clients! {
+    curl_misses_nothing, "curl.sh", Nothing;
+    requests_sse_misses_nothing, "requests_client.py", Gzip;
+    sseclient_misses_nothing, "sseclient_client.py", InVain;
+    sseclient_py_misses_nothing, "sseclient_py_client.py", Gzip;
+    httpx_sse_misses_nothing, "httpx_client.py", Gzip;
+    aiohttp_sse_client_misses_nothing, "aiohttp_client.py", Gzip;
+    pywikibot_misses_nothing, "pywikibot_client.py", Gzip;
+    eventsource_4_misses_nothing, "eventsource4.cjs", Gzip;
+    eventsource_client_misses_nothing, "eventsource_client.cjs", Gzip;
+    // The one of crates.io; a package of its own, since it needs an older hyper than ours.
+    the_rust_eventsource_client_misses_nothing, "eventsource_client_rs", Nothing;
+    wikimedia_streams_misses_nothing, "wikimedia_streams.cjs", Nothing;
+    eventsource_2_misses_nothing_when_its_user_keeps_the_id, "eventsource2_exact.cjs", Nothing;
 }
 
 #[test]
@@ -250,11 +301,6 @@ fn eventsource_2_loses_exactly_the_events_that_are_cut_in_half() {
     let (report, cuts) = reads_on("eventsource2.cjs", HALF);
     assert_eq!(report.lost, cuts, "{report:?}");
     assert_eq!((report.repeated, report.disordered), (0, 0), "{report:?}");
-}
-
-#[test]
-fn eventsource_2_misses_nothing_when_its_user_keeps_the_id() {
-    misses_nothing("eventsource2_exact.cjs");
 }
 
 /// The check that a fleet of monitors makes of the public service.

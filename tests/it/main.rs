@@ -3,6 +3,7 @@
 mod browser;
 mod checker;
 mod clients;
+mod compression;
 mod delivery;
 mod golden;
 mod house_style;
@@ -10,5 +11,7 @@ mod http_contract;
 mod kafka_source;
 mod load;
 mod log_commands;
+mod nginx;
 mod positions;
+mod pump;
 mod support;

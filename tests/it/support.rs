@@ -6,7 +6,9 @@ pub mod client;
 pub mod cutter;
 pub mod gateway;
 pub mod kafka;
+pub mod packed;
 pub mod process;
+pub mod reading;
 pub mod sse;
 
 use std::time::{Duration, Instant};

@@ -55,7 +55,8 @@ impl Run {
     }
 }
 
-/// Appends `plain` as it is, in stored blocks: no encoder, five bytes a block.
+/// Appends `plain` as it is, in stored blocks: no encoder, five bytes a block. An empty one ends
+/// them, as a sync flush does: Go's decoder gives out nothing before it.
 pub(super) fn stored(plain: &[u8], out: &mut Vec<u8>) {
     for block in plain.chunks(STORED_MAX) {
         let len = block.len() as u16;
@@ -65,4 +66,5 @@ pub(super) fn stored(plain: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&(!len).to_le_bytes());
         out.extend_from_slice(block);
     }
+    out.extend_from_slice(&[0, 0, 0, 0xff, 0xff]);
 }

@@ -65,6 +65,8 @@ impl Manner {
 pub(super) struct Part {
     /// Where it ends in the batch's bytes.
     end: usize,
+    /// Events of the batch up to and with it.
+    events: u64,
     /// The place in the feed after it.
     after: Cursor,
     /// With an encoding: its text, and what the feed has compressed it to.
@@ -79,8 +81,8 @@ pub(super) struct Batch {
     /// How many of the entries are events.
     pub(super) events: u64,
     pub(super) parts: Vec<Part>,
-    /// What nobody will get.
-    pub(super) gaps: Vec<Arc<Gap>>,
+    /// What nobody will get, by its place in the feed.
+    gaps: Vec<(u64, Arc<Gap>)>,
     /// The place after all of it.
     pub(super) end: Cursor,
 }
@@ -93,6 +95,8 @@ pub(super) struct Stand {
     pub(super) rest: Bytes,
     /// How many frames it has begun.
     pub(super) begun: usize,
+    /// How many of them are events.
+    pub(super) events: u64,
 }
 
 impl Batch {
@@ -101,12 +105,17 @@ impl Batch {
         let whole = self.parts.partition_point(|part| part.end <= n);
         let end = whole.checked_sub(1).map_or(0, |last| self.parts[last].end);
         match self.parts.get(whole) {
-            Some(part) if n > end => {
-                Stand { cursor: part.after.clone(), rest: self.rest(n, part.end), begun: whole + 1 }
-            }
+            Some(part) if n > end => Stand {
+                cursor: part.after.clone(),
+                rest: self.rest(n, part.end),
+                begun: whole + 1,
+                events: part.events,
+            },
             _ => {
-                let cursor = whole.checked_sub(1).map_or(start, |last| &self.parts[last].after);
-                Stand { cursor: cursor.clone(), rest: Bytes::new(), begun: whole }
+                let last = whole.checked_sub(1).map(|last| &self.parts[last]);
+                let cursor = last.map_or(start, |last| &last.after).clone();
+                let events = last.map_or(0, |last| last.events);
+                Stand { cursor, rest: Bytes::new(), begun: whole, events }
             }
         }
     }
@@ -115,6 +124,12 @@ impl Batch {
     fn rest(&self, from: usize, to: usize) -> Bytes {
         let rest = self.bytes.slice(from..to);
         if self.parts.len() > 1 { Bytes::copy_from_slice(&rest) } else { rest }
+    }
+
+    /// What a reader has not got that stands at `at` now.
+    pub(super) fn gaps_before(&self, at: &Cursor) -> impl Iterator<Item = &Gap> {
+        let before = self.gaps.iter().take_while(|(index, _)| *index < at.index);
+        before.map(|(_, gap)| &**gap)
     }
 
     /// A reader's state after the first `parts` of the batch, if it is inside and they are just
@@ -167,10 +182,10 @@ pub(super) fn collect(
     let (mut shown, mut parts, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
     let room = usize::try_from(until - from.index).unwrap_or(usize::MAX);
     for entry in entries.take(room) {
-        index += 1;
         if let Entry::Gap(gap) = entry {
-            gaps.push(Arc::clone(gap));
+            gaps.push((index, Arc::clone(gap)));
         }
+        index += 1;
         let bytes = match manner.encoding {
             None => manner.show(entry),
             Some(_) => manner.plain(entry),
@@ -179,7 +194,7 @@ pub(super) fn collect(
         events += u64::from(matches!(entry, Entry::Event { .. }));
         size += bytes.len();
         shown.push(bytes);
-        parts.push(Part { end: 0, after: ring.cursor(index), packed: None });
+        parts.push(Part { end: 0, events, after: ring.cursor(index), packed: None });
         if size >= most.bytes || shown.len() >= most.frames {
             break;
         }

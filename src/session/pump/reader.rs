@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::Presence;
 use super::super::state::{EndReason, State};
-use super::batch::{Batch, Measure, Next};
+use super::batch::{Batch, Measure, Next, Stand};
 use super::lane::Lane;
 use crate::feed::encode;
 use crate::feed::vector::Cursor;
@@ -59,12 +59,16 @@ pub(super) enum Leave {
 
 /// What became of a batch at a reader that was up to date.
 pub(super) enum Written {
-    /// It got so many frames (the last one perhaps in part), `n` bytes of them.
-    Frames {
-        /// Frames begun.
-        begun: u64,
-        /// Bytes taken.
-        n: u64,
+    /// It took all of it.
+    All,
+    /// It took a part, and has a place of its own now.
+    Part {
+        /// Events that it has got or is inside.
+        events: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Its place.
+        cursor: Cursor,
     },
     /// Its bytes are not those of the others this time.
     OwnWay,
@@ -77,7 +81,7 @@ pub(super) enum Written {
 pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Instant) -> Written {
     let all = batch.parts.len();
     if all == 0 {
-        return Written::Frames { begun: 0, n: 0 };
+        return Written::All;
     }
     let packed = reader.packed.as_ref().map(|packed| batch.taken_by(packed, all));
     if batch.events > 0 && reader.state.owes_retry() || matches!(packed, Some(None)) {
@@ -91,16 +95,15 @@ pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Ins
         if let (Some(packed), Some(Some(after))) = (&mut reader.packed, packed) {
             **packed = after;
         }
-        return Written::Frames { begun: all as u64, n: n as u64 };
+        return Written::All;
     }
-    let stand = batch.after(n, start);
+    let Stand { cursor, rest, begun, events } = batch.after(n, start);
     if let Some(packed) = &mut reader.packed {
-        let after = batch.taken_by(packed, stand.begun);
-        **packed = after.expect("it could take all of them");
+        **packed = batch.taken_by(packed, begun).expect("it could take all of them");
     }
-    let (cursor, rest) = (stand.cursor, stand.rest);
-    reader.lag = Some(Box::new(Lag { cursor, rest, since: now }));
-    Written::Frames { begun: stand.begun as u64, n: n as u64 }
+    let bytes = (n + rest.len()) as u64;
+    reader.lag = Some(Box::new(Lag { cursor: cursor.clone(), rest, since: now }));
+    Written::Part { events, bytes, cursor }
 }
 
 /// How far a reader got.
@@ -139,8 +142,8 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             Next::Nothing => return Ok(Reached::Lane),
             Next::Behind => return Err(Leave::FellOff(cursor, Bytes::new())),
         };
-        batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, 1));
         if alone {
+            batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, 1));
             let rest = alone_to(lane, slot, &batch, now);
             lane.audience.delivered(batch.events, rest.len() as u64);
             let reader = lane.readers.get_mut(slot).expect("it is here");
@@ -160,12 +163,14 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             reader.state.on_events(now);
         }
         let stand = batch.after(n, &cursor);
-        lane.audience.delivered(stand.begun as u64, n as u64);
-        if n < batch.bytes.len() {
-            (lag.cursor, lag.rest) = (stand.cursor, stand.rest);
+        lane.audience.delivered(stand.events, (n + stand.rest.len()) as u64);
+        let whole = n == batch.bytes.len();
+        lag.cursor = if whole { batch.end.clone() } else { stand.cursor };
+        batch.gaps_before(&lag.cursor).for_each(|gap| lane.audience.passed_gap(gap, 1));
+        if !whole {
+            lag.rest = stand.rest;
             return Ok(Reached::Nothing);
         }
-        lag.cursor = batch.end;
     }
 }
 

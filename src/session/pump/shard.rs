@@ -46,6 +46,7 @@ pub(super) struct Shard {
     pump: Weak<Pump>,
     lanes: HashMap<u32, Lane>,
     lanes_made: u32,
+    stall_max: Duration,
     draining: bool,
     told: WatchStream<u64>,
     told_waker: Waker,
@@ -59,7 +60,7 @@ impl Shard {
     pub(super) fn new(
         bell: Arc<Bell>,
         pump: Weak<Pump>,
-        told: watch::Receiver<u64>,
+        (stall_max, told): (Duration, watch::Receiver<u64>),
     ) -> std::io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, bell.as_fd(), EventData::new_u64(BELL), EventFlags::IN)?;
@@ -68,6 +69,7 @@ impl Shard {
             pump,
             lanes: HashMap::new(),
             lanes_made: 0,
+            stall_max,
             draining: false,
             told: WatchStream::from_changes(told),
             told_waker: Waker::from(Arc::new(Waking { bell: Arc::clone(&bell), lane: None })),
@@ -126,7 +128,7 @@ impl Shard {
 
     /// Takes a session into its lane.
     fn take(&mut self, live: Live) {
-        let Live { socket, mut session, rest } = live;
+        let Live { socket, mut session, rest, dropped } = live;
         let number = match self.lanes.iter().find(|(_, lane)| lane.fits(&session)) {
             Some((number, _)) => *number,
             None => {
@@ -136,14 +138,16 @@ impl Shard {
                 number
             }
         };
-        // The lane may stand before the place where the session joined its feed.
-        self.pass(number);
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         session.presence.of = Arc::clone(&lane.audience);
         let Session { cursor, state, presence, packed, .. } = session;
         let lag = Some(Box::new(Lag { cursor, rest, since: Instant::now() }));
-        let reader = Reader { socket, dropped: 0, state, presence, lag, packed };
+        let reader = Reader { socket, dropped, state, presence, lag, packed };
         let slot = lane.readers.insert(reader);
+        // The lane may stand before the place where the session joined its feed. It has its reader
+        // already: a lane whose last one leaves in this pass is no more.
+        self.pass(number);
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
         let reader = lane.readers.get_mut(slot).expect("just put there");
         let data = EventData::new_u64(token(number, slot));
         if let Err(error) = epoll::add(&self.epoll, &reader.socket, data, WAITING) {
@@ -171,26 +175,28 @@ impl Shard {
             };
             let now = Instant::now();
             let (mut own_way, mut gone) = (Vec::new(), Vec::new());
-            let (mut passed, mut events, mut bytes) = (0, 0, 0);
+            // Readers that took all of it, and what the others took.
+            let (mut whole, mut events, mut bytes) = (0, 0, 0);
             let up_to_date = lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none());
             for (slot, reader) in up_to_date {
                 match write(reader, &batch, &lane.at, now) {
+                    Written::All => whole += 1,
+                    Written::Part { events: some, bytes: n, cursor } => {
+                        events += some;
+                        bytes += n;
+                        batch.gaps_before(&cursor).for_each(|g| lane.audience.passed_gap(g, 1));
+                        let data = EventData::new_u64(token(number, slot));
+                        let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
+                    }
                     Written::OwnWay => own_way.push(slot),
                     Written::Gone => gone.push(slot),
-                    Written::Frames { begun, n } => {
-                        passed += 1;
-                        events += begun;
-                        bytes += n;
-                        if reader.lag.is_some() {
-                            let data = EventData::new_u64(token(number, slot));
-                            let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
-                        }
-                    }
                 }
             }
             let start = std::mem::replace(&mut lane.at, batch.end.clone());
+            events += whole * batch.events;
+            bytes += whole * batch.bytes.len() as u64;
             lane.audience.delivered(events, bytes);
-            batch.gaps.iter().for_each(|gap| lane.audience.passed_gap(gap, passed));
+            batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, whole));
             for slot in gone {
                 self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
             }
@@ -281,9 +287,7 @@ impl Shard {
             for (slot, reader) in lane.readers.iter_mut() {
                 let what = match &reader.lag {
                     None => reader.state.due(now),
-                    Some(lag) if now >= lag.since + limits::STALL_MAX => {
-                        Due::End(EndReason::Stalled)
-                    }
+                    Some(lag) if now >= lag.since + self.stall_max => Due::End(EndReason::Stalled),
                     Some(_) if reader.state.is_over(now) => Due::End(EndReason::Lifetime),
                     Some(_) => continue,
                 };
@@ -365,7 +369,7 @@ impl Shard {
     fn leave(&mut self, number: u32, slot: u32, how: Leave) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(reader) = lane.readers.remove(slot) else { return };
-        let Reader { socket, state, mut presence, packed, .. } = reader;
+        let Reader { socket, dropped, state, mut presence, packed, .. } = reader;
         let _ = epoll::delete(&self.epoll, &socket);
         let manner = lane.manner;
         let Manner { transfer, gap_events, .. } = manner;
@@ -412,7 +416,7 @@ impl Shard {
                     packed,
                 };
                 if let Some(pump) = self.pump.upgrade() {
-                    pump.bring_back(Live { socket, session, rest });
+                    pump.bring_back(Live { socket, session, rest, dropped });
                 }
             }
         }

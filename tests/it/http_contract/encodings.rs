@@ -1,42 +1,18 @@
 //! Compressed streams on the wire: the same text as without, whole to the last byte, whoever
 //! delivers.
 
-use std::io::Read;
-
 use tidegate::feed::encode::Encoding;
 
 use super::harness::Live;
 use super::streams::Stream;
+use crate::support::packed::Unpacker;
 
 /// Everything that a response's body is when it is decoded, strictly: end and checksum included.
 fn decoded(encoding: Encoding, body: &[u8]) -> String {
-    let mut text = Vec::new();
-    match encoding {
-        Encoding::Gzip => {
-            let mut decoder = flate2::bufread::GzDecoder::new(body);
-            decoder.read_to_end(&mut text).expect("a whole gzip stream");
-            assert!(decoder.into_inner().is_empty(), "nothing follows the trailer");
-        }
-        Encoding::Deflate => {
-            let mut decoder = flate2::bufread::ZlibDecoder::new(body);
-            decoder.read_to_end(&mut text).expect("a whole zlib stream");
-            assert!(decoder.into_inner().is_empty(), "nothing follows the trailer");
-        }
-        Encoding::Zstd => {
-            let mut context = zstd_safe::DCtx::create();
-            let mut input = zstd_safe::InBuffer::around(body);
-            let mut hint = 0;
-            while input.pos < body.len() {
-                let mut piece = vec![0; 1 << 17];
-                let mut output = zstd_safe::OutBuffer::around(&mut piece[..]);
-                hint = context.decompress_stream(&mut output, &mut input).expect("zstd");
-                let n = output.pos();
-                text.extend_from_slice(&piece[..n]);
-            }
-            assert_eq!(hint, 0, "the last frame is whole");
-        }
-    }
-    String::from_utf8(text).expect("UTF-8")
+    let mut unpacker = Unpacker::new(Some(encoding));
+    unpacker.push(body);
+    unpacker.end();
+    unpacker.text().to_owned()
 }
 
 /// The text without what is each reader's own.

@@ -14,6 +14,7 @@ use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
 use tidegate::gate::{Gate, Settings as GateSettings};
 use tidegate::http::{Front, Settings, listen, router};
+use tidegate::limits::STALL_MAX;
 use tidegate::metrics::{ByReason, Metrics};
 use tidegate::session::{self, Pump, Sessions};
 use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
@@ -148,7 +149,7 @@ impl Live {
     fn new(settings: GateSettings, pumped: bool) -> Self {
         let metrics = Arc::new(Metrics::new());
         let gate = Gate::new(settings, Arc::clone(&metrics));
-        let pump = pumped.then(|| Pump::start(1, gate.told()).expect("a thread"));
+        let pump = pumped.then(|| Pump::start(1, (STALL_MAX, gate.told())).expect("a thread"));
         let (hub, sessions) = sessions(Still { up: true }, &gate, &metrics, pump);
         hub.apply(TailEvent::Opened {
             tp: partition(),

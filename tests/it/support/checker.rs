@@ -114,11 +114,13 @@ pub struct Manner {
     pub pause: Duration,
     /// What becomes of an id before it is sent back; honest readers change nothing.
     pub tamper: fn(&str) -> String,
+    /// A proxy makes chunks of its own.
+    pub rechunked: bool,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { events_max: 5000, pause: Duration::ZERO, tamper: str::to_owned }
+        Self { events_max: 5000, pause: Duration::ZERO, tamper: str::to_owned, rechunked: false }
     }
 }
 
@@ -188,6 +190,9 @@ impl Run {
         self.trace.connections += 1;
         let mut events = response.events();
         events.set_patience(Duration::from_secs(5));
+        if self.reader.manner.rechunked {
+            events.expect_other_chunks();
+        }
         for n in 1..=events_max {
             let Ok(event) = events.next() else { break };
             self.take(&event);

@@ -127,6 +127,12 @@ impl Gateway {
     /// The sum of a metric over its labels.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_of(name, "")
+    }
+
+    /// The sum of a metric where `label` is among its labels, such as `reason="lifetime"`.
+    #[must_use]
+    pub fn metric_of(&self, name: &str, label: &str) -> f64 {
         let mut socket = TcpStream::connect(self.admin()).expect("the admin port answers");
         let request = b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
         socket.write_all(request).expect("asked");
@@ -134,7 +140,7 @@ impl Gateway {
         socket.read_to_string(&mut text).expect("answered");
         let lines = text.lines().filter(|line| {
             let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

@@ -28,6 +28,12 @@ pub struct Event {
     pub data: String,
 }
 
+/// A body's bytes as they come, not looked into.
+pub struct Bytes {
+    body: BufReader<TcpStream>,
+    chunked: bool,
+}
+
 /// How reading ended.
 #[derive(Debug)]
 #[allow(dead_code, reason = "what a connection broke with is read in a failure's text")]
@@ -38,6 +44,11 @@ pub enum End {
     Cut(io::Error),
 }
 
+/// `GET` as HTTP/1.0 has it.
+pub fn get_1_0(to: SocketAddr, path: &str) -> io::Result<Response> {
+    send(to, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+}
+
 /// Sends a request and reads the response's head.
 pub fn request(
     to: SocketAddr,
@@ -46,11 +57,6 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Response> {
-    let mut socket = TcpStream::connect(to)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_nodelay(true)?;
-    // A reader that pauses is then soon felt by the server, and not by the kernel's buffers alone.
-    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 * 1024)?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: example.org\r\n");
     if !body.is_empty() {
         head += &format!("content-length: {}\r\n", body.len());
@@ -58,8 +64,16 @@ pub fn request(
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    let message = [head.as_bytes(), b"\r\n", body].concat();
-    socket.write_all(&message)?;
+    send(to, &[head.as_bytes(), b"\r\n", body].concat())
+}
+
+fn send(to: SocketAddr, message: &[u8]) -> io::Result<Response> {
+    let mut socket = TcpStream::connect(to)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)?;
+    // A reader that pauses is then soon felt by the server, and not by the kernel's buffers alone.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 * 1024)?;
+    socket.write_all(message)?;
     Response::read(BufReader::with_capacity(64 * 1024, socket))
 }
 
@@ -108,6 +122,13 @@ impl Response {
         Ok(body)
     }
 
+    /// The bytes of a stream, chunked or until the connection's end.
+    #[must_use]
+    pub fn bytes(self) -> Bytes {
+        let chunked = self.header("transfer-encoding") == Some("chunked");
+        Bytes { body: self.body, chunked }
+    }
+
     /// The events of a stream.
     #[must_use]
     pub fn events(self) -> Events {
@@ -121,6 +142,7 @@ impl Response {
             retry: None,
             greeted: false,
             patience: PATIENCE,
+            rechunked: false,
         }
     }
 
@@ -145,6 +167,25 @@ impl Response {
     }
 }
 
+impl Bytes {
+    /// What comes next. Without chunks the end of the connection is a whole end.
+    pub fn next(&mut self) -> Result<Vec<u8>, End> {
+        let mut bytes = Vec::new();
+        if self.chunked {
+            return read_chunk(&mut self.body, &mut bytes).map(|()| bytes);
+        }
+        bytes.extend_from_slice(self.body.fill_buf().map_err(End::Cut)?);
+        self.body.consume(bytes.len());
+        if bytes.is_empty() { Err(End::Whole) } else { Ok(bytes) }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        self.body.get_ref()
+    }
+}
+
 /// Reads events.
 pub struct Events {
     body: BufReader<TcpStream>,
@@ -154,6 +195,8 @@ pub struct Events {
     pub retry: Option<u64>,
     greeted: bool,
     patience: Duration,
+    /// Somebody between may have cut the chunks anew.
+    rechunked: bool,
 }
 
 impl Events {
@@ -191,6 +234,11 @@ impl Events {
         self.body.get_ref().set_read_timeout(Some(patience)).expect("more than nothing");
     }
 
+    /// A proxy is between, which makes chunks of its own: what belongs together is put together.
+    pub fn expect_other_chunks(&mut self) {
+        self.rechunked = true;
+    }
+
     /// Waits for `:ok`: nothing that is acknowledged from here on is missed.
     #[track_caller]
     pub fn greet(&mut self) {
@@ -201,7 +249,14 @@ impl Events {
     fn next_chunk(&mut self) -> Result<(), End> {
         self.chunk.clear();
         self.at = 0;
-        read_chunk(&mut self.body, &mut self.chunk)?;
+        let mut piece = Vec::new();
+        loop {
+            read_chunk(&mut self.body, &mut piece)?;
+            self.chunk.extend_from_slice(&piece);
+            if !self.rechunked || is_whole(&self.chunk) {
+                break;
+            }
+        }
         assert_eq!(self.chunk.last(), Some(&b'\n'), "no chunk ends inside a line");
         if !std::mem::replace(&mut self.greeted, true) {
             assert!(self.chunk.starts_with(b":ok\n\n"), "the first bytes are :ok");
@@ -239,6 +294,15 @@ impl Events {
         self.at = self.chunk.len();
         None
     }
+}
+
+/// Whether this ends outside of events.
+fn is_whole(bytes: &[u8]) -> bool {
+    let events = bytes.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+    let rest = bytes[events..].split_inclusive(|byte| *byte == b'\n');
+    let mut rest =
+        rest.map(|line| (line == b":\n" || line.starts_with(b"retry: ")) && line.ends_with(b"\n"));
+    rest.all(|is_said| is_said)
 }
 
 /// Reads one chunk.
