@@ -86,7 +86,7 @@ pub(super) struct Seen {
     pub(super) first_latency: Times,
     pub(super) wire_bytes: u64,
     pub(super) payload_bytes: u64,
-    /// Payload that was decoded (all, unless it is compressed), and what it is without its encoding.
+    /// Payload that was decoded (all, unless it is compressed), and what it is then.
     pub(super) decoded_bytes: u64,
     pub(super) inflated_bytes: u64,
     pub(super) blocks: u64,
