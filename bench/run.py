@@ -47,7 +47,8 @@ def main():
     for scenario in (s for s in SCENARIOS if s.name in wanted):
         runs = measure(scenario, servers, args)
         results["scenarios"][scenario.name] = {
-            "what": scenario.what, "load": scenario.load, "floor": scenario.floor, "runs": runs}
+            "what": scenario.what, "load": scenario.load, "floor": scenario.floor,
+            "load after": round(os.getloadavg()[0], 2), "runs": runs}
         write(results, args)
     say(f"written: {args.out / args.name}.json and .md")
 
@@ -61,6 +62,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="of each measurement, for all scenarios")
     parser.add_argument("--shrink", type=int, default=1, metavar="K",
                         help="a K-th of the streams and replayed events, to try the bench out")
+    parser.add_argument("--note", help="what else has to be known of the conditions")
     parser.add_argument("--tidegate", type=pathlib.Path,
                         default=ROOT / "target/release/tidegate")
     parser.add_argument("--floor", type=pathlib.Path,
@@ -273,6 +275,7 @@ def conditions(args):
         "load before": round(os.getloadavg()[0], 2),
         "rounds": args.rounds,
         "shrink": args.shrink,
+        **({"note": args.note} if args.note else {}),
     }
 
 
