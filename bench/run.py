@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures servers side by side with `tidegate load`, and writes what came out.
 
-    cargo build --release && cargo build --release --manifest-path bench/floor/Cargo.toml
+    bench/setup.sh
     bench/run.py --name NAME [--only SCENARIO,…] [--servers SERVER,…] [--rounds N]
 
 In every round each server is started, measured and ended, one after the other (A B C A B C …).
@@ -42,12 +42,13 @@ def main():
     if unknown := set(wanted) - set(names):
         sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
     if not servers or not os.access(args.tidegate, os.X_OK):
-        sys.exit("nothing can be measured: build the release binaries first")
+        sys.exit("nothing can be measured: run bench/setup.sh first")
     results = {"conditions": conditions(args), "scenarios": {}}
     for scenario in (s for s in SCENARIOS if s.name in wanted):
         runs = measure(scenario, servers, args)
         results["scenarios"][scenario.name] = {
-            "what": scenario.what, "load": scenario.load, "floor": scenario.floor, "runs": runs}
+            "what": scenario.what, "load": scenario.load, "floor": scenario.floor,
+            "load after": round(os.getloadavg()[0], 2), "runs": runs}
         write(results, args)
     say(f"written: {args.out / args.name}.json and .md")
 
@@ -61,6 +62,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="of each measurement, for all scenarios")
     parser.add_argument("--shrink", type=int, default=1, metavar="K",
                         help="a K-th of the streams and replayed events, to try the bench out")
+    parser.add_argument("--note", help="what else has to be known of the conditions")
     parser.add_argument("--tidegate", type=pathlib.Path,
                         default=ROOT / "target/release/tidegate")
     parser.add_argument("--floor", type=pathlib.Path,
@@ -74,7 +76,9 @@ def measure(scenario, servers, args):
     runs = {}
     for number in range(args.rounds):
         for server in servers:
-            if scenario.replay and not server.keeps_history:
+            if why := unfit(scenario, server, args):
+                if number == 0:
+                    say(f"{scenario.name} without {server.name}: {why}")
                 continue
             try:
                 run = one(scenario, server, args)
@@ -85,6 +89,16 @@ def measure(scenario, servers, args):
                 f"{m.title} {short(value(run, m.key))}" for m in scenario.metrics)
             say(f"{scenario.name} {number + 1}/{args.rounds} {server.name}: {told}")
     return runs
+
+
+def unfit(scenario, server, args):
+    """Why a server is left out of a scenario; empty: it is not."""
+    if scenario.replay and not server.keeps_history:
+        return "it keeps no history"
+    if scenario.gzip and not server.compresses:
+        return "it does not compress"
+    streams = int(option(scenario.load, "-n")) // args.shrink
+    return f"{streams} are too many for it" if streams > server.streams_max else ""
 
 
 def one(scenario, server, args):
@@ -102,19 +116,54 @@ def one(scenario, server, args):
                 (folder / "again").mkdir()
                 server.start(folder / "again")
             stalled = int(option(scenario.load, "--stall") or 0) // args.shrink
+            before_kb = settled(lambda: private_kb(server.pids())) if scenario.crowds else 0
+            for _ in range(scenario.crowds):
+                crowd = scenario.load + " --write 5 --size 1200 --seconds 2"
+                load(crowd, server, server.url(), None, args)
+            kept_kb = settled(lambda: private_kb(server.pids())) if scenario.crowds else 0
             kernel = KernelMemory(server.port, stalled)
             try:
-                summary = load(scenario.load, server, server.url(), scenario, args)
+                url = server.url() + "?encoding=gzip" * scenario.gzip
+                text = scenario.load + " --gzip" * scenario.gzip
+                summary = load(text, server, url, scenario, args)
             finally:
                 bytes_per_stalled = kernel.result()
+            if scenario.crowds:
+                against(summary, before_kb, kept_kb)
             summary["kernel"] = {"bytes_per_stalled": bytes_per_stalled}
             if without:
                 summary["without"] = {
+                    "cpu_ratio": ratio(summary["server"]["cpu_s"], without["server"]["cpu_s"]),
                     "p50_ratio": ratio(summary["latency_us"]["p50"], without["latency_us"]["p50"]),
                     "p99_ratio": ratio(summary["latency_us"]["p99"], without["latency_us"]["p99"])}
             return summary
         finally:
             server.stop()
+
+
+def private_kb(pids):
+    """Memory that these processes share with nobody."""
+    rollups = (pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    found = (re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.M) for text in rollups)
+    return sum(int(kb) for each in found for kb in each)
+
+
+def settled(read, patience_s=5):
+    """The least that a number comes to within some seconds."""
+    until, least = time.monotonic() + patience_s, read()
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        least = min(least, read())
+    return least
+
+
+def against(summary, before_kb, kept_kb):
+    """Memory as a difference to what it was before all crowds came."""
+    streams, used = summary["streams"], summary["server"]
+    def each(kb):
+        return round((kb - before_kb) * 1024 / streams, 1)
+    used["private_bytes_per_stream"] = each(used["private_open_kb"])
+    summary["crowds"] = {"kept_bytes_per_stream": each(kept_kb)}
 
 
 def replay(scenario, server, args):
@@ -226,6 +275,7 @@ def conditions(args):
         "load before": round(os.getloadavg()[0], 2),
         "rounds": args.rounds,
         "shrink": args.shrink,
+        **({"note": args.note} if args.note else {}),
     }
 
 

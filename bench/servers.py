@@ -4,6 +4,10 @@ Each is one process (with its children) on loopback that is started for one meas
 after it. To add one: a class with `name`, `start`, and what differs from `Server`.
 """
 
+import base64
+import hmac
+import http.client
+import json
 import os
 import pathlib
 import random
@@ -36,6 +40,10 @@ class Server:
 
     name = ""
     keeps_history = False
+    # The server can send gzip.
+    compresses = False
+    # More streams than this are not asked of it.
+    streams_max = 1_000_000
     # Arguments of `tidegate load`, besides those of the scenario.
     write_args = ()
 
@@ -116,12 +124,16 @@ class Tidegate(Server):
 
     name = "tidegate"
     keeps_history = True
+    compresses = True
 
     def start(self, folder):
+        # An event is written and synced before it is answered and shown; nothing waits for more.
+        self.serve(folder, f'[embedded]\ndata_dir = "{folder}/data"\ncommit_interval_ms = 0\n')
+
+    def serve(self, folder, source):
         self.port = free_port()
         (folder / "tidegate.toml").write_text(
-            f'[embedded]\ndata_dir = "{folder}/data"\n'
-            '[streams.bench]\ntopics = ["bench"]\n'
+            f'{source}[streams.bench]\ntopics = ["bench"]\n'
             "[intake]\nenabled = true\n"
             "[limits]\nstreams_per_client = 100000\n")
         self.spawn(folder, [
@@ -147,7 +159,8 @@ class Floor(Server):
 
     def start(self, folder):
         self.port = free_port()
-        self.spawn(folder, [self.binary, "--listen", f"127.0.0.1:{self.port}", *self.options])
+        options = [option.format(folder=folder) for option in self.options]
+        self.spawn(folder, [self.binary, "--listen", f"127.0.0.1:{self.port}", *options])
 
     def url(self):
         return f"{self.base}/"
@@ -158,6 +171,13 @@ class CoalescingFloor(Floor):
 
     name = "floor-coalescing"
     options = ("--coalesce",)
+
+
+class SyncedFloor(Floor):
+    """The same, with each event synced to a file before it is answered and delivered."""
+
+    name = "floor-synced"
+    options = ("--sync", "{folder}/events")
 
 
 class Nchan(Server):
@@ -217,6 +237,218 @@ http {{
         return f"{self.base}/sub"
 
 
+class DurableStreams(Server):
+    """The Rust server of Durable Streams, as it comes: an event is synced before it is answered."""
+
+    name = "durable-streams"
+    keeps_history = True
+
+    @property
+    def write_args(self):
+        return ("--write-to", f"{self.base}/bench")
+
+    def start(self, folder):
+        self.port = free_port()
+        self.spawn(folder, [self.binary, "--port", self.port, "--data-dir", folder / "data"])
+        # A stream is made before it is read.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("PUT", "/bench", headers={"content-type": "application/json"})
+        if (status := connection.getresponse().status) >= 300:
+            raise RuntimeError(f"{self.name} makes no stream: {status}")
+        connection.close()
+
+    def url(self):
+        return f"{self.base}/bench?offset=now&live=sse"
+
+    def replay_url(self):
+        return f"{self.base}/bench?offset=-1&live=sse"
+
+
+class Mercure(Server):
+    """Mercure's hub over Go's HTTP server (bench/peers/mercure), its transport in memory."""
+
+    name = "mercure"
+    # {"mercure":{"publish":["*"]}}, signed with the key that is in bench/peers/mercure.
+    key = b"bench-only-key-of-thirty-two-bytes"
+
+    def token(self):
+        def part(raw):
+            return base64.urlsafe_b64encode(raw).rstrip(b"=")
+        told = [{"alg": "HS256", "typ": "JWT"}, {"mercure": {"publish": ["*"]}}]
+        text = b".".join(part(json.dumps(each).encode()) for each in told)
+        return (text + b"." + part(hmac.digest(self.key, text, "sha256"))).decode()
+
+    @property
+    def write_args(self):
+        return ("--write-to", f"{self.base}/.well-known/mercure",
+                "--content-type", "application/x-www-form-urlencoded",
+                "--write-header", f"authorization: Bearer {self.token()}",
+                "--body", 'topic=bench&data={{mark},"pad":"{pad}"}')
+
+    def start(self, folder):
+        self.port = free_port()
+        self.spawn(folder, [self.binary, f"127.0.0.1:{self.port}"])
+
+    def url(self):
+        return f"{self.base}/.well-known/mercure?topic=bench"
+
+
+class OnKafka(Server):
+    """What reads from an Apache Kafka (one node), which is not counted. A gateway of its own, not
+    counted either, brings the writer's events there."""
+
+    def __init__(self, binary, tidegate, libs):
+        super().__init__(binary)
+        self.kafka = Kafka(libs)
+        self.intake = Tidegate(tidegate)
+
+    def missing(self):
+        return super().missing() or self.kafka.missing() or self.intake.missing()
+
+    @property
+    def write_args(self):
+        return ("--write-to", f"{self.intake.base}/v1/events")
+
+    def start(self, folder):
+        if not self.kafka.is_up():
+            (folder / "kafka").mkdir(exist_ok=True)
+            self.kafka.start(folder / "kafka")
+        (folder / "intake").mkdir(exist_ok=True)
+        self.intake.serve(folder / "intake", self.source)
+        self.warm_up()
+        self.start_on(folder)
+
+    def warm_up(self):
+        """A producer's first event takes a second: it has to learn where to send."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.intake.port, timeout=30)
+        event = json.dumps({"meta": {"stream": "bench"}})
+        connection.request("POST", "/v1/events", event, {"content-type": "application/json"})
+        if (status := connection.getresponse().status) != 201:
+            raise RuntimeError(f"nothing can be written to Kafka: {status}")
+        connection.close()
+
+    def start_on(self, folder):
+        raise NotImplementedError
+
+    def stop(self):
+        super().stop()
+        self.intake.stop()
+        self.kafka.stop()
+
+    @property
+    def source(self):
+        return f'[kafka.main]\nbootstrap = ["127.0.0.1:{self.kafka.port}"]\n'
+
+
+class TidegateOnKafka(OnKafka):
+    """The gateway over Kafka."""
+
+    name = "tidegate-kafka"
+    keeps_history = True
+    compresses = True
+
+    def start_on(self, folder):
+        self.gateway = Tidegate(self.binary)
+        self.gateway.serve(folder, self.source)
+        self.process, self.port = self.gateway.process, self.gateway.port
+
+    def url(self):
+        return self.gateway.url()
+
+    def replay_url(self):
+        return self.gateway.replay_url()
+
+
+class KafkaSse(OnKafka):
+    """KafkaSSE, a Kafka client for each reader."""
+
+    name = "kafkasse"
+    keeps_history = True
+    streams_max = 1000
+
+    def __init__(self, modules, tidegate, libs, node="/usr/bin/node"):
+        super().__init__(node, tidegate, libs)
+        self.modules = modules
+
+    def missing(self):
+        native = self.modules / "node_modules/node-rdkafka/build/Release/node-librdkafka.node"
+        return super().missing() or ("" if native.exists() else f"{native} is not there")
+
+    def start_on(self, folder):
+        self.port = free_port()
+        self.spawn(folder, [self.binary, ROOT / "bench/peers/kafkasse/server.js",
+                            self.modules, self.port, self.kafka.port])
+
+    # The writer takes the stream's name from the path; this server does not look at it.
+    def url(self):
+        return f"{self.base}/bench"
+
+    def replay_url(self):
+        return f"{self.base}/bench?since=0"
+
+
+class Kafka(Server):
+    """One node of Apache Kafka, with the topic `bench` of one partition."""
+
+    name = "kafka"
+
+    def __init__(self, libs, java="/usr/bin/java"):
+        super().__init__(java)
+        self.libs = libs
+
+    def missing(self):
+        there = any(self.libs.glob("kafka_*.jar"))
+        return super().missing() or ("" if there else f"{self.libs} has no Kafka")
+
+    def is_up(self):
+        return self.process is not None
+
+    def java(self, *words):
+        log4j = ROOT / "tests/it/support/kafka/log4j2.properties"
+        return [self.binary, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{self.libs}/*", *words]
+
+    def start(self, folder):
+        self.port, controller = free_port(), free_port()
+        properties = folder / "node.properties"
+        properties.write_text(f"""process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+auto.create.topics.enable=false
+log.retention.ms=-1
+""")
+        storage = self.java("kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw",
+                            "-c", str(properties))
+        subprocess.run(storage, check=True, capture_output=True)
+        self.spawn(folder, self.java("-Xmx512m", "kafka.Kafka", str(properties)))
+        topic = self.java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server",
+                          f"127.0.0.1:{self.port}", "--create", "--topic", "bench",
+                          "--partitions", "1", "--replication-factor", "1")
+        subprocess.run(topic, check=True, capture_output=True)
+
+
 def all_servers(tidegate, floor, nginx="/usr/sbin/nginx"):
     """Every server that there is, in the order in which they take their turns."""
-    return [Floor(floor), CoalescingFloor(floor), Tidegate(tidegate), Nchan(nginx)]
+    built, libs = ROOT / ".cache/bench", ROOT / ".cache/kafka/libs"
+    return [
+        Floor(floor),
+        CoalescingFloor(floor),
+        SyncedFloor(floor),
+        Tidegate(tidegate),
+        TidegateOnKafka(tidegate, tidegate, libs),
+        Nchan(nginx),
+        DurableStreams(built / "durable-streams/bin/durable-streams-server"),
+        Mercure(built / "mercure"),
+        KafkaSse(built / "kafkasse", tidegate, libs),
+    ]

@@ -71,6 +71,27 @@ fn over_the_embedded_log_nothing_is_lost_and_the_counts_add_up() {
 }
 
 #[test]
+fn of_compressed_streams_one_is_decoded_and_checked_and_the_others_are_told_by_their_bytes() {
+    let gateway = Gateway::embedded(STREAMS, "");
+    let url = format!("http://{}/v2/stream/changes?encoding=gzip", gateway.public());
+    let arguments = "-n 20 --write 50 --size 700 --seconds 3 --drain 60 --gzip --strict";
+    let (output, summary) = load(&url, arguments);
+    assert!(output.status.success(), "{} {summary:#}", stderr(&output));
+    let written = number(&summary, "/written/acknowledged");
+    assert_eq!(number(&summary, "/deliveries/count"), written, "{summary:#}");
+    assert_eq!(number(&summary, "/deliveries/blocks"), written + 1, "{summary:#}");
+    let inflated = number(&summary, "/bytes/inflated");
+    assert!(inflated > written * 700, "{summary:#}");
+    let least = number(&summary, "/bytes/least_per_stream");
+    assert!(least > 0 && least < inflated, "{summary:#}");
+    assert!(number(&summary, "/bytes/payload") >= 20 * least, "{summary:#}");
+
+    let (output, summary) = load(&url, "-n 1 --write 50 --size 700 --seconds 3 --drain 0");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(number(&summary, "/deliveries/lost") > 0, "undecoded there is no event: {summary:#}");
+}
+
+#[test]
 fn streams_that_are_cut_are_disconnects_and_the_others_lose_nothing() {
     let gateway = Gateway::embedded(STREAMS, "");
     let plan = |connection: usize| connection.is_multiple_of(4).then_some(3_000);

@@ -1,17 +1,19 @@
 //! The floor: the least that delivering Server-Sent Events costs with plain epoll and one thread.
 //!
 //! ```text
-//!  floor [--listen ADDR] [--coalesce]         prints http://ADDR, and nothing else
+//!  floor [--listen ADDR] [--coalesce] [--sync FILE]         prints http://ADDR, and nothing else
 //!  GET  any path    a stream
 //!  POST any path    an event for every stream; answered 201 before it is delivered
 //! ```
 //! One event is one `write` per reader, in the order in which readers came. With `--coalesce`,
 //! what has been posted by the time a pass begins goes as one buffer, so that a pass is one `write`
 //! per reader however many events there are. An event has on the wire the shape and the size that
-//! it has in Tidegate. There is no history, no admission, no keepalive, no memory beyond a ring of
+//! it has in Tidegate. With `--sync` an event is appended to a file and synced (fdatasync) before it
+//! is answered and delivered, as whoever promises not to lose it must. There is no history, no admission, no keepalive, no memory beyond a ring of
 //! frames for sockets that are full: who falls out of it is cut.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -81,6 +83,7 @@ struct Floor {
     epoll: OwnedFd,
     listener: OwnedFd,
     coalesce: bool,
+    sync: Option<File>,
     requests: Vec<Option<Request>>,
     free_requests: Vec<usize>,
     readers: Vec<Reader>,
@@ -95,20 +98,25 @@ struct Floor {
 
 fn main() -> io::Result<()> {
     let (mut listen, mut coalesce) = (SocketAddr::from(([127, 0, 0, 1], 0)), false);
+    let mut sync = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match &*argument {
             "--coalesce" => coalesce = true,
+            "--sync" => {
+                let path = arguments.next().ok_or_else(|| io::Error::other("--sync FILE"))?;
+                sync = Some(File::options().append(true).create(true).open(path)?);
+            }
             "--listen" => {
                 let addr = arguments.next().and_then(|addr| addr.parse().ok());
                 listen = addr.ok_or_else(|| io::Error::other("--listen ADDR:PORT"))?;
             }
-            _ => return Err(io::Error::other("usage: floor [--listen ADDR] [--coalesce]")),
+            _ => return Err(io::Error::other("usage: floor [--listen ADDR] [--coalesce] [--sync FILE]")),
         }
     }
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let mut floor = Floor::new(listen, coalesce)?;
+    let mut floor = Floor::new(listen, coalesce, sync)?;
     let addr = SocketAddr::try_from(rustix::net::getsockname(&floor.listener)?)?;
     writeln!(io::stdout(), "http://{addr}")?;
     io::stdout().flush()?;
@@ -116,7 +124,7 @@ fn main() -> io::Result<()> {
 }
 
 impl Floor {
-    fn new(listen: SocketAddr, coalesce: bool) -> io::Result<Self> {
+    fn new(listen: SocketAddr, coalesce: bool, sync: Option<File>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let family = match listen {
@@ -133,6 +141,7 @@ impl Floor {
             epoll,
             listener,
             coalesce,
+            sync,
             requests: Vec::new(),
             free_requests: Vec::new(),
             readers: Vec::new(),
@@ -208,6 +217,11 @@ impl Floor {
         if head.starts_with(b"POST ") {
             let frame = frame(body, self.head);
             request.text.drain(..end);
+            if let Some(file) = &mut self.sync
+                && let Err(error) = file.write_all(&frame).and_then(|()| file.sync_data())
+            {
+                panic!("the event cannot be kept: {error}");
+            }
             // A poster that does not take 50 bytes has gone.
             let _ = rustix::io::write(&request.socket, TAKEN);
             self.frames.push_back(frame);

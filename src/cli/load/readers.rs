@@ -8,11 +8,13 @@
 //! does not fill the buffer has emptied the socket, so a delivery costs one read and its share of
 //! one wait.
 
+use std::io::Write;
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use flate2::write::MultiGzDecoder;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -27,6 +29,8 @@ use super::wire::{Head, Part, Wire};
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Sockets that one wait may tell of.
 const READY_MAX: usize = 1024;
+/// The stream whose events are checked when payloads are compressed.
+const SAMPLED: usize = 0;
 
 /// What is to be opened.
 pub(super) struct Plan {
@@ -44,6 +48,8 @@ pub(super) struct Plan {
     pub(super) stalled: u32,
     /// Events after which a stream has done its work.
     pub(super) until: Option<u64>,
+    /// Payloads are a gzip stream: one of them is taken apart, of the others bytes are counted.
+    pub(super) gzip: bool,
 }
 
 /// How far a stream has come.
@@ -64,6 +70,7 @@ struct Reader {
     is_stalled: bool,
     begun: Instant,
     events: u64,
+    payload_bytes: u64,
     wire: Wire,
     rest: Rest,
 }
@@ -75,8 +82,13 @@ pub(super) struct Seen {
     pub(super) first_byte: Times,
     pub(super) first_event: Times,
     pub(super) latency: Times,
+    /// Of streams' first events only.
+    pub(super) first_latency: Times,
     pub(super) wire_bytes: u64,
     pub(super) payload_bytes: u64,
+    /// Payload that was decoded (all, unless it is compressed), and what it is then.
+    pub(super) decoded_bytes: u64,
+    pub(super) inflated_bytes: u64,
     pub(super) blocks: u64,
     /// Streams that were answered with another status than 200, by status.
     pub(super) refused: Tally,
@@ -101,6 +113,7 @@ pub(super) struct Readers {
     ready: Vec<epoll::Event>,
     buffer: Vec<u8>,
     scanner: Scanner,
+    sample: Option<Sample>,
     readers: Vec<Reader>,
     begun: Instant,
     /// Streams that have been begun and have neither a head nor an end.
@@ -124,6 +137,7 @@ impl Readers {
             ready: Vec::with_capacity(READY_MAX),
             buffer: vec![0; BUFFER_BYTES],
             scanner: Scanner::new(),
+            sample: plan.gzip.then(Sample::default),
             readers: Vec::with_capacity(plan.streams as usize),
             begun: Instant::now(),
             connecting: 0,
@@ -149,7 +163,22 @@ impl Readers {
         let reading = self.readers.iter().enumerate().filter(|(_, reader)| {
             reader.socket.is_some() && !reader.is_stalled && reader.stage > Stage::Head
         });
-        reading.map(|(n, _)| self.account.missing(n, goals)).sum()
+        let known = reading.filter(|(n, _)| self.sample.is_none() || *n == SAMPLED);
+        known.map(|(n, _)| self.account.missing(n, goals)).sum()
+    }
+
+    /// The fewest and the most payload bytes of a stream that is open and read.
+    pub(super) fn payload_bounds(&self) -> (u64, u64) {
+        let reading = self.readers.iter().filter(|reader| {
+            reader.socket.is_some() && !reader.is_stalled && reader.stage > Stage::Head
+        });
+        let bytes = reading.map(|reader| reader.payload_bytes);
+        bytes
+            .fold(None, |bounds, n| match bounds {
+                None => Some((n, n)),
+                Some((least, most)) => Some((n.min(least), n.max(most))),
+            })
+            .unwrap_or_default()
     }
 
     /// Begins what is due, then waits for bytes, at most so long, and takes them.
@@ -204,6 +233,7 @@ impl Readers {
             is_stalled: stalled(number + 1) > stalled(number),
             begun: Instant::now(),
             events: 0,
+            payload_bytes: 0,
             wire: Wire::default(),
             rest: Rest::default(),
         };
@@ -285,7 +315,7 @@ impl Readers {
     /// Takes bytes that were read apart.
     fn digest(&mut self, n: usize, got: usize) {
         let now = now_us();
-        let Self { buffer, readers, seen, account, scanner, .. } = self;
+        let Self { buffer, readers, seen, account, scanner, sample, .. } = self;
         let reader = &mut readers[n];
         let (mut bytes, mut answer, before) = (&buffer[..got], None, account.deliveries);
         while let Some(part) = reader.wire.next(&mut bytes) {
@@ -306,9 +336,22 @@ impl Readers {
                 reader.stage = Stage::FirstEvent;
             }
             seen.payload_bytes += payload.len() as u64;
-            seen.blocks += scanner.scan(payload, &mut reader.rest, |mark| {
+            reader.payload_bytes += payload.len() as u64;
+            let text = match sample {
+                None => payload,
+                Some(_) if n != SAMPLED => continue,
+                Some(sample) => sample.inflate(payload),
+            };
+            seen.decoded_bytes += payload.len() as u64;
+            seen.inflated_bytes += text.len() as u64;
+            let is_first = reader.stage < Stage::Running;
+            seen.blocks += scanner.scan(text, &mut reader.rest, |mark| {
                 if account.came(n, mark) {
-                    seen.latency.record_us(now.saturating_sub(mark.sent_us));
+                    let latency_us = now.saturating_sub(mark.sent_us);
+                    seen.latency.record_us(latency_us);
+                    if is_first && account.deliveries == before + 1 {
+                        seen.first_latency.record_us(latency_us);
+                    }
                 }
             });
         }
@@ -401,8 +444,11 @@ impl Seen {
             first_byte: Times::new(),
             first_event: Times::new(),
             latency: Times::new(),
+            first_latency: Times::new(),
             wire_bytes: 0,
             payload_bytes: 0,
+            decoded_bytes: 0,
+            inflated_bytes: 0,
             blocks: 0,
             refused: Tally::new(),
             failed: Tally::new(),
@@ -412,6 +458,26 @@ impl Seen {
             opened: 0,
             last_delivery: None,
         }
+    }
+}
+
+/// One stream's payload, decoded as it comes.
+struct Sample(MultiGzDecoder<Vec<u8>>, Vec<u8>);
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self(MultiGzDecoder::new(Vec::new()), Vec::new())
+    }
+}
+
+impl Sample {
+    /// The text that these bytes bring; what cannot be decoded brings none, and is missed.
+    fn inflate(&mut self, bytes: &[u8]) -> &[u8] {
+        self.1.clear();
+        if self.0.write_all(bytes).and_then(|()| self.0.flush()).is_ok() {
+            std::mem::swap(&mut self.1, self.0.get_mut());
+        }
+        &self.1
     }
 }
 

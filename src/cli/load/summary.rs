@@ -21,6 +21,7 @@ pub(super) struct Summary {
     pub(super) connects: Connects,
     pub(super) deliveries: Deliveries,
     pub(super) latency_us: Quantiles,
+    pub(super) first_latency_us: Quantiles,
     pub(super) bytes: Bytes,
     pub(super) disconnects: Disconnects,
     pub(super) written: Option<WrittenSummary>,
@@ -56,6 +57,25 @@ pub(super) struct Deliveries {
 pub(super) struct Bytes {
     pub(super) wire: u64,
     pub(super) payload: u64,
+    pub(super) least_per_stream: u64,
+    pub(super) most_per_stream: u64,
+    pub(super) inflated: u64,
+    pub(super) inflated_per_byte: f64,
+}
+
+impl Bytes {
+    /// Of streams that got from `least` to `most` bytes of payload each.
+    pub(super) fn of(seen: &Seen, (least, most): (u64, u64)) -> Self {
+        let per_byte = seen.inflated_bytes as f64 / seen.decoded_bytes.max(1) as f64;
+        Self {
+            wire: seen.wire_bytes,
+            payload: seen.payload_bytes,
+            least_per_stream: least,
+            most_per_stream: most,
+            inflated: seen.inflated_bytes,
+            inflated_per_byte: rounded(per_byte),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
