@@ -135,7 +135,7 @@ class Tidegate(Server):
         (folder / "tidegate.toml").write_text(
             f'{source}[streams.bench]\ntopics = ["bench"]\n'
             "[intake]\nenabled = true\n"
-            "[limits]\nstreams_per_client = 100000\n")
+            "[limits]\nstreams_per_client = 0\nopens_per_client_s = 0\n")
         self.spawn(folder, [
             self.binary, "--log-level", "warn", "serve", "--config", folder / "tidegate.toml",
             "--listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{free_port()}"])

@@ -112,6 +112,11 @@ impl Sink for EmbeddedSource {
     }
 }
 
+/// What the tail reads without a thread of its own, in records and in bytes.
+const FRESH_RECORDS_MAX: i64 = 64;
+/// See `FRESH_RECORDS_MAX`.
+const FRESH_BYTES_MAX: usize = 256 * 1024;
+
 /// Nobody listens any more.
 struct Closed;
 
@@ -177,7 +182,14 @@ impl<'a> Tail<'a> {
             if next >= marks.end {
                 return Ok(Some(()));
             }
-            let records = match self.source.read(tp, next, marks.end, TAIL_BYTES_MAX).await {
+            // A little that was written a moment ago is in the page cache: reading it here costs
+            // less than waking a thread for it.
+            let fetched = if marks.end.0 - next.0 <= FRESH_RECORDS_MAX {
+                self.source.log.read(tp, next, marks.end, FRESH_BYTES_MAX)
+            } else {
+                self.source.read(tp, next, marks.end, TAIL_BYTES_MAX).await
+            };
+            let records = match fetched {
                 // The topic was made anew meanwhile: what was read may be the new one's.
                 Ok(_) if self.source.log.topic(&tp.topic).is_none_or(|now| now.log != log) => {
                     return Ok(Some(()));
