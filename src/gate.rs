@@ -10,9 +10,9 @@
 //! that closes a stream and opens the next at once must not meet a 429: it waits a moment for its
 //! own seat, in a room of bounded size.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::HeaderMap;
@@ -85,20 +85,13 @@ pub struct Settings {
     pub opens: Option<Opens>,
 }
 
-/// One open stream, as the gate knows it.
-#[derive(Debug)]
-struct Seat {
-    client: ClientKey,
-    number: SeatNumber,
-    /// Told to go.
-    told: AtomicBool,
-}
-
 #[derive(Debug)]
 struct State {
     books: Books,
-    /// In the order in which they were taken.
-    seats: BTreeMap<SeatNumber, Arc<Seat>>,
+    /// Whose each is, in the order in which they were taken.
+    seats: BTreeMap<SeatNumber, ClientKey>,
+    /// Those who were told to go.
+    told: HashSet<SeatNumber>,
     next: SeatNumber,
     /// Requests that wait for a seat of their own client.
     waiting: HashMap<ClientKey, usize>,
@@ -116,6 +109,8 @@ pub struct Gate {
     left: Notify,
     /// Moves when somebody is told to go.
     told: watch::Sender<u64>,
+    /// How many have been and are still there.
+    leaving: AtomicUsize,
     warned: AtomicU8,
     metrics: Arc<Metrics>,
 }
@@ -132,14 +127,15 @@ pub struct Knock {
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
-    seat: Arc<Seat>,
+    seat: SeatNumber,
 }
 
 impl Permit {
     /// Whether the stream has to go, since somebody who holds far less has come.
     #[must_use]
     pub fn is_told(&self) -> bool {
-        self.seat.told.load(Ordering::Acquire)
+        // Nearly always nobody is.
+        self.gate.leaving.load(Ordering::Acquire) > 0 && self.gate.lock().told.contains(&self.seat)
     }
 }
 
@@ -154,8 +150,13 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.seats.remove(&self.seat.number);
-        state.books.leave(self.seat.client, self.is_told());
+        let told = state.told.remove(&self.seat);
+        if told {
+            self.gate.leaving.fetch_sub(1, Ordering::AcqRel);
+        }
+        if let Some(client) = state.seats.remove(&self.seat) {
+            state.books.leave(client, told);
+        }
         self.gate.measure(&state);
         drop(state);
         self.gate.left.notify_waiters();
@@ -189,21 +190,20 @@ impl Knock {
             }
             Entered::Seated => {}
             Entered::InsteadOf(key) => {
-                let newest = state.seats.values().rev();
-                let mut newest =
-                    newest.filter(|s| s.client == key && !s.told.load(Ordering::Acquire));
-                if let Some(seat) = newest.next() {
-                    seat.told.store(true, Ordering::Release);
+                let State { seats, told, .. } = &mut *state;
+                let mut newest = seats.iter().rev();
+                let newest = newest.find(|(number, who)| **who == key && !told.contains(number));
+                if let Some((number, _)) = newest {
+                    told.insert(*number);
+                    gate.leaving.fetch_add(1, Ordering::AcqRel);
                 }
                 gate.told.send_modify(|n| *n += 1);
             }
         }
         self.entered = true;
-        let number = state.next;
+        let seat = state.next;
         state.next += 1;
-        let seat = Seat { client: self.client.key, number, told: AtomicBool::new(false) };
-        let seat = Arc::new(seat);
-        state.seats.insert(number, Arc::clone(&seat));
+        state.seats.insert(seat, self.client.key);
         gate.measure(&state);
         gate.warn_of_a_proxy(&state, &self.client);
         drop(state);
@@ -274,6 +274,7 @@ impl Gate {
         let state = State {
             books: Books::new(settings.streams_max),
             seats: BTreeMap::new(),
+            told: HashSet::new(),
             next: 0,
             waiting: HashMap::new(),
             waiting_all: 0,
@@ -285,6 +286,7 @@ impl Gate {
             draining: AtomicBool::new(false),
             left: Notify::new(),
             told: watch::Sender::new(0),
+            leaving: AtomicUsize::new(0),
             warned: AtomicU8::new(0),
             metrics,
         })
