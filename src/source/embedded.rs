@@ -112,10 +112,8 @@ impl Sink for EmbeddedSource {
     }
 }
 
-/// What the tail reads without a thread of its own, in records and in bytes.
+/// Records that the tail reads without a thread of its own.
 const FRESH_RECORDS_MAX: i64 = 64;
-/// See `FRESH_RECORDS_MAX`.
-const FRESH_BYTES_MAX: usize = 256 * 1024;
 
 /// Nobody listens any more.
 struct Closed;
@@ -185,7 +183,7 @@ impl<'a> Tail<'a> {
             // A little that was written a moment ago is in the page cache: reading it here costs
             // less than waking a thread for it.
             let fetched = if marks.end.0 - next.0 <= FRESH_RECORDS_MAX {
-                self.source.log.read(tp, next, marks.end, FRESH_BYTES_MAX)
+                self.source.log.read(tp, next, marks.end, TAIL_BYTES_MAX)
             } else {
                 self.source.read(tp, next, marks.end, TAIL_BYTES_MAX).await
             };

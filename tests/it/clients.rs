@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::support::checker::{self, Ledger, Report, Trace};
 use crate::support::client::{self, Client};
 use crate::support::cutter::{self, Cutter};
 use crate::support::gateway::Gateway;
+use crate::support::intake::{Written, written};
 use crate::support::{eventually, sse};
 
 /// Two partitions that speak, and a topic that is not there yet. Each response is ended by the
@@ -43,18 +42,6 @@ pub struct Served {
     pub ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    results: Vec<Written>,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    topic: String,
-    partition: i32,
-    offset: i64,
 }
 
 impl Served {
@@ -113,7 +100,7 @@ fn write(to: SocketAddr, from: usize, how_many: usize, ledger: &Mutex<Ledger>) {
     let body = format!("[{}]", events.join(","));
     let (status, answer) = sse::post(to, "/v1/events", body.as_bytes()).expect("an answer");
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
-    let Answer { results } = serde_json::from_slice(&answer).expect("results");
+    let results = written(&answer);
     let mut ledger = ledger.lock().expect("sound");
     for Written { topic, partition, offset } in results {
         ledger.entry((topic, partition)).or_default().push(offset);

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::support::checker::{self, Goal, Ledger, Manner, Reader, Report, Trace};
 use crate::support::cutter::Cutter;
 use crate::support::gateway::{Gateway, Streams};
+use crate::support::intake::{Written, written};
 use crate::support::kafka::{Kafka, New};
 use crate::support::{eventually, sse};
 
@@ -113,18 +112,6 @@ struct Intake {
     threads: Vec<JoinHandle<()>>,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    results: Vec<Written>,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    topic: String,
-    partition: i32,
-    offset: i64,
-}
-
 impl Intake {
     fn new() -> Self {
         let (ledger, acknowledged, unknown) = Default::default();
@@ -140,10 +127,10 @@ impl Intake {
             self.unknown.fetch_add(n, Ordering::AcqRel);
             return false;
         };
-        let answer: Answer = serde_json::from_slice(&answer).expect("results");
-        assert_eq!(answer.results.len(), n);
+        let results = written(&answer);
+        assert_eq!(results.len(), n);
         let mut ledger = self.ledger.lock().expect("sound");
-        for Written { topic, partition, offset } in answer.results {
+        for Written { topic, partition, offset } in results {
             ledger.entry((topic, partition)).or_default().push(offset);
         }
         self.acknowledged.fetch_add(n, Ordering::AcqRel);

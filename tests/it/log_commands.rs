@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use serde::Deserialize;
 use tidegate::event::{Offset, TimestampMs, TopicName, TopicPartition};
 use tidegate::log::{Log, Settings};
 use tidegate::source::NewRecord;
 
 use crate::support::gateway::{Gateway, Streams};
+use crate::support::intake::{Written, written};
 use crate::support::{eventually, sse};
 
 /// What a command said.
@@ -168,18 +168,6 @@ struct Shared {
     stop: AtomicBool,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    results: Vec<Written>,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    topic: String,
-    partition: i32,
-    offset: i64,
-}
-
 /// Writes until it is told to stop; what is not acknowledged is not written again.
 fn write(to: std::net::SocketAddr, writer: usize, shared: &Shared) {
     let mut n = 0;
@@ -199,10 +187,10 @@ fn write(to: std::net::SocketAddr, writer: usize, shared: &Shared) {
             std::thread::sleep(std::time::Duration::from_millis(20));
             continue;
         };
-        let answer: Answer = serde_json::from_slice(&answer).expect("results");
-        assert_eq!(answer.results.len(), ids.len());
+        let results = written(&answer);
+        assert_eq!(results.len(), ids.len());
         let mut ledger = shared.ledger.lock().expect("sound");
-        for (Written { topic, partition, offset }, id) in answer.results.into_iter().zip(ids) {
+        for (Written { topic, partition, offset }, id) in results.into_iter().zip(ids) {
             let twice = ledger.insert((topic, partition, offset), id);
             assert_eq!(twice, None, "an offset was given out twice");
             shared.acknowledged.fetch_add(1, Ordering::AcqRel);

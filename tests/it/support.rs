@@ -5,6 +5,7 @@ pub mod checker;
 pub mod client;
 pub mod cutter;
 pub mod gateway;
+pub mod intake;
 pub mod kafka;
 pub mod packed;
 pub mod process;
