@@ -71,8 +71,6 @@ pub const LOOK_BACK_OFFSETS_MAX: i64 = 10_000;
 
 /// Bytes of frames that a feed's ring keeps.
 pub const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Positions (one per record passed) that a feed can still name after their frames have left.
-pub const RING_DELTAS_MAX: usize = 262_144;
 /// A whole vector stands in the ring of deltas after every so many.
 pub const RING_VECTOR_EVERY: usize = 256;
 /// Encoders at the same time, over all feeds; readers beyond get stored blocks.
