@@ -1,58 +1,68 @@
-//! The admin port: `/metrics`, `/healthz`, `/readyz`, on a thread and a runtime of their own, so
-//! that they answer while the public port is busy or shedding.
+//! The admin port, on a thread and a runtime of its own, so that it answers while the public port
+//! is busy or shedding.
 //!
-//! It is fed by what the others report and changes nothing.
+//! ```text
+//!  /metrics /healthz /readyz   for anyone who reaches the port
+//!  /admin/…                    access (loopback or a token, no web page) ─▶ controls
+//! ```
+//! What there is to see and to do is in `controls`; here it is served.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::session::Sessions;
 
-/// Whether this host takes readers: everything has started, and it is not draining.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    waiting_for: Mutex<BTreeSet<&'static str>>,
-    draining: AtomicBool,
-}
+mod access;
+mod problem;
+mod readiness;
 
-/// Something that has to start first; it has when this is dropped.
+pub use access::Access;
+use problem::Problem;
+pub use readiness::{Latch, Readiness};
+
+/// What the admin port shows and moves.
 #[derive(Debug)]
-pub struct Latch {
-    readiness: Arc<Readiness>,
-    name: &'static str,
+pub struct Admin {
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// Whether this host takes readers.
+    pub readiness: Arc<Readiness>,
+    /// Who may do what `/admin/` offers.
+    pub access: Access,
+    /// The parts that an operator may look into and change, from when they have started.
+    pub controls: OnceLock<Controls>,
 }
 
-impl Drop for Latch {
-    fn drop(&mut self) {
-        self.readiness.waiting().remove(self.name);
-    }
+/// The parts that an operator may look into and change.
+#[derive(Debug)]
+pub struct Controls {
+    /// Who holds what.
+    pub gate: Arc<Gate>,
+    /// What each stream is.
+    pub sessions: Arc<Sessions>,
+    /// Ends the process as SIGTERM does, when it is cancelled.
+    pub stop: CancellationToken,
 }
 
-impl Readiness {
-    /// Ready when the latch is dropped. Each name is used once.
-    pub fn latch(self: &Arc<Self>, name: &'static str) -> Latch {
-        self.waiting().insert(name);
-        Latch { readiness: Arc::clone(self), name }
-    }
-
-    /// No longer ready, for good.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeSet<&'static str>> {
-        self.waiting_for.lock().expect("no holder panics")
+impl Admin {
+    /// The parts behind `/admin/`.
+    ///
+    /// # Errors
+    /// 503 while they have not started.
+    fn controls(&self) -> Result<&Controls, Problem> {
+        self.controls.get().ok_or_else(Problem::starting)
     }
 }
 
@@ -101,14 +111,15 @@ impl Bound {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn serve(self, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> io::Result<Serving> {
+    pub fn serve(self, admin: Arc<Admin>) -> io::Result<Serving> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let serve = move || {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
-                let serving = axum::serve(listener, router(metrics, readiness)).into_future();
+                let serving = router(admin).into_make_service_with_connect_info::<SocketAddr>();
+                let serving = axum::serve(listener, serving).into_future();
                 tokio::select! {
                     served = serving => served,
                     () = stopped.cancelled() => Ok(()),
@@ -123,40 +134,34 @@ impl Bound {
     }
 }
 
-fn router(metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Router {
+/// Everything that the admin port serves.
+fn router(admin: Arc<Admin>) -> Router {
+    let guarded = Router::new()
+        .route("/admin/drain", post(drain).fallback(async || Problem::method("POST")))
+        .layer(from_fn_with_state(Arc::clone(&admin), access::check));
     Router::new()
-        .route("/metrics", get(async |State(metrics): State<Arc<Metrics>>| exposition(&metrics)))
-        .with_state(metrics)
+        .route("/metrics", get(async |State(admin): Admins| exposition(&admin.metrics)))
         .route("/healthz", get(async || axum::Json(json!({ "status": "ok" }))))
-        .route("/readyz", get(async |State(readiness): State<Arc<Readiness>>| ready(&readiness)))
-        .with_state(readiness)
-        .fallback(nothing_here)
+        .route("/readyz", get(async |State(admin): Admins| admin.readiness.answer()))
+        .merge(guarded)
+        .fallback(async |uri: Uri| Problem::nothing_here(&uri))
+        .with_state(admin)
+}
+
+type Admins = State<Arc<Admin>>;
+
+/// Takes this host out of service, as SIGTERM does.
+async fn drain(State(admin): Admins) -> Result<Response, Problem> {
+    let controls = admin.controls()?;
+    tracing::info!("asked to drain by the admin port");
+    controls.stop.cancel();
+    let body = json!({ "draining": true, "streams": controls.gate.held() });
+    Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }
 
 fn exposition(metrics: &Metrics) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.render()).into_response()
-}
-
-fn ready(readiness: &Readiness) -> Response {
-    let draining = readiness.draining.load(Ordering::Acquire);
-    let waiting_for: Vec<_> = readiness.waiting().iter().copied().collect();
-    let ready = !draining && waiting_for.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "draining": draining, "waiting_for": waiting_for });
-    (status, axum::Json(body)).into_response()
-}
-
-async fn nothing_here(uri: Uri) -> Response {
-    let body = json!({
-        "status": 404,
-        "type": "not_found",
-        "title": "Not Found",
-        "detail": "Here are /metrics, /healthz and /readyz.",
-        "uri": uri.path(),
-    });
-    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-    (StatusCode::NOT_FOUND, kind, body.to_string()).into_response()
 }
 
 #[cfg(test)]
@@ -175,14 +180,20 @@ mod tests {
         answer
     }
 
+    fn serving(readiness: &Arc<Readiness>, access: Access) -> (SocketAddr, Arc<Admin>, Serving) {
+        let bound = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let (addr, metrics) = (bound.addr(), Arc::new(Metrics::new()));
+        let readiness = Arc::clone(readiness);
+        let admin = Admin { metrics, readiness, access, controls: OnceLock::new() };
+        let admin = Arc::new(admin);
+        (addr, Arc::clone(&admin), bound.serve(admin).expect("a thread"))
+    }
+
     #[test]
     fn a_host_is_ready_when_all_has_started_and_until_it_drains() {
         let readiness = Arc::new(Readiness::default());
         let (log, port) = (readiness.latch("log"), readiness.latch("port"));
-        let bound = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let addr = bound.addr();
-        let metrics = Arc::new(Metrics::new());
-        let _serving = bound.serve(metrics, Arc::clone(&readiness)).expect("a thread");
+        let (addr, _admin, _serving) = serving(&readiness, Access::default());
         drop(log);
         let answer = get(addr, "/readyz");
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("[\"port\"]"), "{answer}");
@@ -195,15 +206,30 @@ mod tests {
 
     #[test]
     fn metrics_are_open_metrics_and_the_rest_is_a_problem() {
-        let bound = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let addr = bound.addr();
-        let metrics = Arc::new(Metrics::new());
-        metrics.stream_opened(&["a"]);
-        let _serving = bound.serve(metrics, Arc::new(Readiness::default())).expect("a thread");
+        let (addr, admin, _serving) = serving(&Arc::default(), Access::default());
+        admin.metrics.stream_opened(&["a"]);
         let answer = get(addr, "/metrics");
         assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
         let line = "eventstreams_client_connections_total{streams=\"a\"} 1";
         assert!(answer.contains(line) && answer.ends_with("# EOF\n"), "{answer}");
         assert!(get(addr, "/other").starts_with("HTTP/1.1 404"));
+    }
+
+    #[test]
+    fn what_an_operator_may_do_is_for_operators_and_waits_for_the_start() {
+        let (addr, _admin, _serving) = serving(&Arc::default(), Access::default());
+        let post = |more: &str| {
+            let mut socket = TcpStream::connect(addr).expect("connect");
+            let request = format!(
+                "POST /admin/drain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n"
+            );
+            socket.write_all(request.as_bytes()).expect("send");
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).expect("read");
+            answer
+        };
+        assert!(post("").starts_with("HTTP/1.1 503"), "{}", post(""));
+        assert!(post("origin: https://a.example\r\n").starts_with("HTTP/1.1 403"));
+        assert!(get(addr, "/admin/drain").starts_with("HTTP/1.1 403"), "a host of another name");
     }
 }

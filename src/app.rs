@@ -6,7 +6,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{Access, Admin};
 use crate::catalog::Catalog;
 use crate::config::{Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig, TlsConfig};
 use crate::feed::Hub;
@@ -70,11 +71,21 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let addresses = (public.addr(), admin.addr());
     let readiness = Arc::new(admin::Readiness::default());
     let started = readiness.latch("started");
-    let _admin = admin
-        .serve(Arc::clone(&metrics), Arc::clone(&readiness))
-        .context("serve the admin port")?;
+    let desk = Arc::new(Admin {
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+        access: access(config)?,
+        controls: OnceLock::new(),
+    });
+    let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, &ground, &catalog, &metrics)?;
+    let controls = admin::Controls {
+        gate: Arc::clone(&gate),
+        sessions: Arc::clone(&sessions),
+        stop: stop.asked.clone(),
+    };
+    desk.controls.set(controls).expect("set once");
 
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
@@ -109,9 +120,20 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     stop.requested().await;
     tracing::info!(streams = gate.held(), "stopping");
     readiness.drain();
+    shutdown.cancel();
+    end(tasks, &gate, &sessions).await;
+    tail.abort();
+    if let Some(log) = ground.log {
+        log.close().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends all streams whole, and with them the tasks.
+async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
     gate.drain();
     sessions.drain();
-    shutdown.cancel();
     let ended = async {
         while tasks.join_next().await.is_some() {}
         sessions.closed().await;
@@ -120,12 +142,12 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
         tasks.abort_all();
     }
-    tail.abort();
-    if let Some(log) = ground.log {
-        log.close().await;
-    }
-    tracing::info!("stopped");
-    Ok(())
+}
+
+/// Who may use `/admin/`.
+fn access(config: &Config) -> anyhow::Result<Access> {
+    let Some(file) = &config.admin_token_file else { return Ok(Access::default()) };
+    Access::with_token_in(file).with_context(|| format!("admin_token_file {}", file.display()))
 }
 
 /// What the public port speaks TLS with, if it does.
@@ -179,7 +201,7 @@ fn readers(
         lifetime: config.session.lifetime,
         retry_ms: config.session.retry_ms,
     };
-    let pump = (config.session.stall, gate.told());
+    let pump = (config.session.stall, gate.telling());
     let pump = match Pump::start(shards(config.session.shards), pump) {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
         pump => Some(pump.context("start the pump")?),
@@ -285,8 +307,9 @@ fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io:
     out.flush()
 }
 
-/// SIGTERM or SIGINT.
+/// SIGTERM, SIGINT, or the admin port.
 struct Stop {
+    asked: CancellationToken,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -295,13 +318,14 @@ impl Stop {
     fn install() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        Ok(Self { asked: CancellationToken::new(), terminate, interrupt })
     }
 
     async fn requested(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = self.asked.cancelled() => {}
         }
     }
 }

@@ -123,6 +123,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The port for metrics and health.
     pub admin_listen: SocketAddr,
+    /// The file of the token for `/admin/`; `None`: only this host itself may use it.
+    pub admin_token_file: Option<PathBuf>,
     /// What the public port speaks TLS with; `None`: it speaks plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Where records come from.
@@ -176,6 +178,8 @@ impl Config {
         let mut root = Section::new("", Some(&table));
         let listen = root.parsed("listen", DEFAULT_LISTEN, found, address);
         let admin_listen = root.parsed("admin_listen", DEFAULT_ADMIN, found, address);
+        let token = root.text("admin_token_file", found).filter(|file| !file.is_empty());
+        let admin_token_file = token.map(PathBuf::from);
         let tls = tls(root.table("tls", found), found);
         let source = source(&mut root, found);
         let session = session(root.table("session", found), found);
@@ -187,7 +191,17 @@ impl Config {
         root.finish(found);
         let source = source?;
         let intake = enabled;
-        Some(Self { listen, admin_listen, tls, source, streams, session, limits, intake })
+        Some(Self {
+            listen,
+            admin_listen,
+            admin_token_file,
+            tls,
+            source,
+            streams,
+            session,
+            limits,
+            intake,
+        })
     }
 
     /// What `serve --demo` runs: these streams over an embedded log in `data_dir`, with intake.
@@ -204,6 +218,7 @@ impl Config {
         Self {
             listen: DEFAULT_LISTEN,
             admin_listen: DEFAULT_ADMIN,
+            admin_token_file: None,
             tls: None,
             source: SourceConfig::Embedded(embedded),
             streams,

@@ -10,9 +10,10 @@
 //! that closes a stream and opens the next at once must not meet a 429: it waits a moment for its
 //! own seat, in a room of bounded size.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::HeaderMap;
@@ -26,7 +27,8 @@ mod books;
 pub mod client;
 mod rate;
 
-use books::{Books, Entered, Knocked, SeatNumber};
+pub use books::SeatNumber;
+use books::{Books, Entered, Knocked};
 use client::{Client, ClientKey, Identity, NoClient};
 pub use rate::Opens;
 use rate::Rate;
@@ -74,6 +76,26 @@ impl Refusal {
     }
 }
 
+/// Why an open stream was told to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Its seat went to a client that holds far less.
+    Displaced,
+    /// Its client has been blocked; what the operator gave as the reason, if anything.
+    Blocked(Option<Arc<str>>),
+    /// An operator ended it.
+    Ended,
+}
+
+/// A stream that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// What it is counted by.
+    pub key: ClientKey,
+    /// Its client's own address.
+    pub address: IpAddr,
+}
+
 /// What an operator may change.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,9 +111,9 @@ pub struct Settings {
 struct State {
     books: Books,
     /// Whose each is, in the order in which they were taken.
-    seats: BTreeMap<SeatNumber, ClientKey>,
-    /// Those who were told to go.
-    told: HashSet<SeatNumber>,
+    seats: BTreeMap<SeatNumber, Seat>,
+    /// Those who were told to go, and why.
+    told: HashMap<SeatNumber, Told>,
     next: SeatNumber,
     /// Requests that wait for a seat of their own client.
     waiting: HashMap<ClientKey, usize>,
@@ -108,10 +130,10 @@ pub struct Gate {
     /// Somebody has left.
     left: Notify,
     /// Moves when somebody is told to go.
-    told: watch::Sender<u64>,
+    telling: watch::Sender<u64>,
     /// How many have been and are still there.
     leaving: AtomicUsize,
-    warned: AtomicU8,
+    warned: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -131,31 +153,30 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether the stream has to go, since somebody who holds far less has come.
+    /// Why the stream has to go, if it has.
     #[must_use]
-    pub fn is_told(&self) -> bool {
-        // Nearly always nobody is.
-        self.gate.leaving.load(Ordering::Acquire) > 0 && self.gate.lock().told.contains(&self.seat)
+    pub fn told(&self) -> Option<Told> {
+        // Nearly always nobody has.
+        let somebody = self.gate.leaving.load(Ordering::Acquire) > 0;
+        if somebody { self.gate.lock().told.get(&self.seat).cloned() } else { None }
     }
-}
 
-impl Permit {
     /// Moves when somebody has been told to go.
     #[must_use]
-    pub fn told(&self) -> watch::Receiver<u64> {
-        self.gate.told()
+    pub fn telling(&self) -> watch::Receiver<u64> {
+        self.gate.telling()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        let told = state.told.remove(&self.seat);
+        let told = state.told.remove(&self.seat).is_some();
         if told {
             self.gate.leaving.fetch_sub(1, Ordering::AcqRel);
         }
-        if let Some(client) = state.seats.remove(&self.seat) {
-            state.books.leave(client, told);
+        if let Some(seat) = state.seats.remove(&self.seat) {
+            state.books.leave(seat.key, told);
         }
         self.gate.measure(&state);
         drop(state);
@@ -192,18 +213,21 @@ impl Knock {
             Entered::InsteadOf(key) => {
                 let State { seats, told, .. } = &mut *state;
                 let mut newest = seats.iter().rev();
-                let newest = newest.find(|(number, who)| **who == key && !told.contains(number));
-                if let Some((number, _)) = newest {
-                    told.insert(*number);
+                let newest = newest
+                    .find(|(number, seat)| seat.key == key && !told.contains_key(number))
+                    .map(|(number, _)| *number);
+                if let Some(number) = newest {
+                    told.insert(number, Told::Displaced);
                     gate.leaving.fetch_add(1, Ordering::AcqRel);
                 }
-                gate.told.send_modify(|n| *n += 1);
+                gate.telling.send_modify(|n| *n += 1);
             }
         }
         self.entered = true;
         let seat = state.next;
         state.next += 1;
-        state.seats.insert(seat, self.client.key);
+        let Client { key, address, .. } = self.client;
+        state.seats.insert(seat, Seat { key, address });
         gate.measure(&state);
         gate.warn_of_a_proxy(&state, &self.client);
         drop(state);
@@ -274,7 +298,7 @@ impl Gate {
         let state = State {
             books: Books::new(settings.streams_max),
             seats: BTreeMap::new(),
-            told: HashSet::new(),
+            told: HashMap::new(),
             next: 0,
             waiting: HashMap::new(),
             waiting_all: 0,
@@ -285,9 +309,9 @@ impl Gate {
             state: Mutex::new(state),
             draining: AtomicBool::new(false),
             left: Notify::new(),
-            told: watch::Sender::new(0),
+            telling: watch::Sender::new(0),
             leaving: AtomicUsize::new(0),
-            warned: AtomicU8::new(0),
+            warned: AtomicBool::new(false),
             metrics,
         })
     }
@@ -367,10 +391,32 @@ impl Gate {
         self.lock().books.open()
     }
 
-    /// Moves when somebody has been told to go (`Permit::is_told`).
+    /// Tells all streams to go that `whose` holds for. Their clients' other streams may come in at
+    /// once; returns how many were told.
+    pub fn tell(&self, why: &Told, whose: impl Fn(SeatNumber, &Seat) -> bool) -> usize {
+        let mut state = self.lock();
+        let State { books, seats, told, .. } = &mut *state;
+        let mut count = 0;
+        for (number, seat) in seats.iter().filter(|(number, seat)| whose(**number, seat)) {
+            if let Entry::Vacant(place) = told.entry(*number) {
+                place.insert(why.clone());
+                books.tell(seat.key);
+                count += 1;
+            }
+        }
+        self.leaving.fetch_add(count, Ordering::AcqRel);
+        self.measure(&state);
+        drop(state);
+        if count > 0 {
+            self.telling.send_modify(|n| *n += 1);
+        }
+        count
+    }
+
+    /// Moves when somebody has been told to go (`Permit::told`).
     #[must_use]
-    pub fn told(&self) -> watch::Receiver<u64> {
-        self.told.subscribe()
+    pub fn telling(&self) -> watch::Receiver<u64> {
+        self.telling.subscribe()
     }
 
     fn measure(&self, state: &State) {
@@ -395,7 +441,7 @@ impl Gate {
             && self.settings.identity.trusted.is_empty()
             && own >= enough.max(8)
             && own as usize * 10 >= all * 9
-            && self.warned.swap(1, Ordering::AcqRel) == 0
+            && !self.warned.swap(true, Ordering::AcqRel)
         {
             tracing::warn!(
                 peer = %client.address,

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -189,7 +190,7 @@ impl Sessions {
             gap_events: request.gap_events,
             out,
             drain: WatchStream::new(self.shared.drain.subscribe()),
-            told: WatchStream::new(self.gate.told()),
+            told: WatchStream::new(self.gate.telling()),
             timer: Box::pin(tokio::time::sleep_until(now)),
             packed,
             wants_join: false,
@@ -334,6 +335,17 @@ impl Presence {
 
     fn ends(&mut self, reason: EndReason) {
         self.reason = reason;
+    }
+
+    /// Why it has to go, if it has.
+    fn told(&self) -> Option<EndReason> {
+        self.permit.told().as_ref().map(EndReason::from)
+    }
+
+    /// What the client is still told, where it is not the one who ends the stream.
+    fn farewell(&self, framing: Framing) -> Option<Bytes> {
+        let told = self.permit.told().filter(|told| EndReason::from(told) == self.reason)?;
+        Some(frames::farewell(framing, &told))
     }
 }
 

@@ -146,11 +146,7 @@ impl Books {
             None => return Entered::Full,
         };
         if let Some(key) = displaced {
-            self.change(key, |account| {
-                account.seated -= 1;
-                account.leaving += 1;
-            });
-            (self.seated, self.leaving) = (self.seated - 1, self.leaving + 1);
+            self.tell(key);
         }
         self.change(client.key, |account| {
             account.reserved -= 1;
@@ -170,6 +166,16 @@ impl Books {
         let (most, key) = *self.greedy.last()?;
         let ahead = key != client.key && most >= greed(holds.saturating_add(2), client.budget);
         ahead.then_some(Some(key))
+    }
+
+    /// A stream of this client is told to go: it is open until it leaves, and holds no seat.
+    pub fn tell(&mut self, key: ClientKey) {
+        self.change(key, |account| {
+            account.seated = account.seated.saturating_sub(1);
+            account.leaving += 1;
+        });
+        self.seated = self.seated.saturating_sub(1);
+        self.leaving += 1;
     }
 
     /// A stream has ended; `told`: it had been told to go.

@@ -97,7 +97,7 @@ impl SessionBody {
             wants_join: true,
             out: VecDeque::new(),
             drain,
-            told: WatchStream::new(presence.permit.told()),
+            told: WatchStream::new(presence.permit.telling()),
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
             presence,
         };
@@ -153,8 +153,8 @@ impl SessionBody {
     pub(super) fn end(&mut self, reason: EndReason) {
         self.phase = Phase::Ended;
         self.presence.ends(reason);
-        if let Some(farewell) = reason.farewell() {
-            self.say(&frames::named(self.state.framing(), "error", farewell));
+        if let Some(farewell) = self.presence.farewell(self.state.framing()) {
+            self.say(&farewell);
         }
         // With it the response is whole.
         if let Some(packed) = self.packed.take() {
@@ -172,8 +172,8 @@ impl SessionBody {
             }
         }
         while let Poll::Ready(Some(_)) = Pin::new(&mut self.told).poll_next(cx) {}
-        if self.presence.permit.is_told() {
-            return self.end(EndReason::Displaced);
+        if let Some(reason) = self.presence.told() {
+            return self.end(reason);
         }
         loop {
             match self.state.due(Instant::now()) {

@@ -3,8 +3,10 @@
 //! One place for both framings. What an event looks like stands in `feed/ring`.
 
 use bytes::Bytes;
+use serde::Serialize;
 
-use super::Framing;
+use super::{EndReason, Framing};
+use crate::gate::Told;
 use crate::position::gap::{Gap, event_json};
 
 /// The first bytes of every stream.
@@ -44,6 +46,36 @@ pub fn keepalive(framing: Framing) -> Bytes {
 #[must_use]
 pub fn gap(framing: Framing, gaps: &[Gap]) -> Bytes {
     named(framing, "gap", &event_json(gaps))
+}
+
+/// What a client is told before its stream ends, in the shape of a refusal.
+#[derive(Serialize)]
+struct Farewell {
+    status: u16,
+    r#type: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+/// Why the stream ends, for the client.
+#[must_use]
+pub fn farewell(framing: Framing, told: &Told) -> Bytes {
+    let (status, title, detail) = match told {
+        Told::Displaced => (
+            503,
+            "Service Unavailable",
+            "This host is full, and other clients hold far fewer streams than your address does."
+                .into(),
+        ),
+        Told::Blocked(None) => (403, "Forbidden", "Your address has been blocked.".into()),
+        Told::Blocked(Some(reason)) => {
+            (403, "Forbidden", format!("Your address has been blocked: {reason}"))
+        }
+        Told::Ended => (503, "Service Unavailable", "An operator has ended this stream.".into()),
+    };
+    let r#type = EndReason::from(told).as_str();
+    let farewell = Farewell { status, r#type, title, detail };
+    named(framing, "error", &serde_json::to_vec(&farewell).expect("texts and a number"))
 }
 
 /// Something other than an event of a log. `json` is one object on one line.

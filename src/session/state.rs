@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Framing, frames};
+use crate::gate::Told;
 use crate::limits;
 
 /// Why a stream ended. One word each, the same in log and metric.
@@ -24,6 +25,10 @@ pub enum EndReason {
     Stalled,
     /// Its seat went to a client that holds far less.
     Displaced,
+    /// Its client has been blocked.
+    Blocked,
+    /// An operator ended it.
+    Ended,
     /// It sent more than a reader has to say.
     ClientTalks,
 }
@@ -38,21 +43,19 @@ impl EndReason {
             Self::Draining => "draining",
             Self::Stalled => "stalled",
             Self::Displaced => "displaced",
+            Self::Blocked => "blocked",
+            Self::Ended => "ended",
             Self::ClientTalks => "client_talks",
         }
     }
 }
 
-impl EndReason {
-    /// What is said in the stream before it ends, as one JSON object on a line, where the client
-    /// is to know.
-    #[must_use]
-    pub fn farewell(self) -> Option<&'static [u8]> {
-        match self {
-            Self::Displaced => Some(
-                br#"{"status":503,"type":"displaced","title":"Service Unavailable","detail":"This host is full, and other clients hold far fewer streams than your address does."}"#,
-            ),
-            _ => None,
+impl From<&Told> for EndReason {
+    fn from(told: &Told) -> Self {
+        match told {
+            Told::Displaced => Self::Displaced,
+            Told::Blocked(_) => Self::Blocked,
+            Told::Ended => Self::Ended,
         }
     }
 }

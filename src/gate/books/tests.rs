@@ -54,6 +54,21 @@ fn one_address_may_not_hold_more_than_its_limit_and_failures_count_for_nothing()
 }
 
 #[test]
+fn who_is_told_to_go_is_open_until_it_leaves_and_holds_no_seat() {
+    let (mut books, one, other) = (Books::new(2), client(1, 2), client(2, 2));
+    assert_eq!(come(&mut books, &one), Some(Entered::Seated));
+    assert_eq!(come(&mut books, &one), Some(Entered::Seated));
+    books.tell(one.key);
+    assert_eq!((books.open(), books.held_by(one.key)), (2, 1));
+    assert_eq!(come(&mut books, &other), Some(Entered::Seated), "instead of the one that goes");
+    assert_eq!(books.open(), 3);
+    books.leave(one.key, true);
+    books.leave(one.key, false);
+    books.leave(other.key, false);
+    assert_eq!((books.open(), books.clients()), (0, 0));
+}
+
+#[test]
 fn a_newcomer_is_let_in_where_the_greediest_is_two_ahead() {
     let mut books = Books::new(8);
     let (greedy, other, new) = (client(1, 64), client(2, 64), client(3, 64));

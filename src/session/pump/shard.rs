@@ -18,7 +18,6 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::super::carry::{Live, Session};
 use super::super::closing::reset;
-use super::super::frames;
 use super::super::state::{Due, EndReason};
 use super::Pump;
 use super::batch::{Manner, Next};
@@ -157,8 +156,8 @@ impl Shard {
         if self.draining {
             return self.end(number, slot, EndReason::Draining);
         }
-        if reader.presence.permit.is_told() {
-            return self.end(number, slot, EndReason::Displaced);
+        if let Some(reason) = reader.presence.told() {
+            return self.end(number, slot, reason);
         }
         self.on_room(number, slot);
     }
@@ -333,11 +332,11 @@ impl Shard {
         self.listen();
         let mut told = Vec::new();
         for (number, lane) in &mut self.lanes {
-            let readers = lane.readers.iter_mut().filter(|(_, r)| r.presence.permit.is_told());
-            told.extend(readers.map(|(slot, _)| (*number, slot)));
+            let readers = lane.readers.iter_mut();
+            told.extend(readers.filter_map(|(slot, r)| Some((*number, slot, r.presence.told()?))));
         }
-        for (number, slot) in told {
-            self.end(number, slot, EndReason::Displaced);
+        for (number, slot, reason) in told {
+            self.end(number, slot, reason);
         }
     }
 
@@ -382,10 +381,10 @@ impl Shard {
             }
             Leave::End(reason, rest) => {
                 presence.ends(reason);
+                let farewell = presence.farewell(manner.framing);
                 // The slot is free before the client can see its stream end.
                 drop(presence);
                 let mut last = BytesMut::from(rest);
-                let farewell = reason.farewell().map(|f| frames::named(manner.framing, "error", f));
                 if let (Some(farewell), None) = (&farewell, &packed) {
                     last.extend_from_slice(&manner.wrap(farewell));
                 }

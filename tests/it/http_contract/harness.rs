@@ -149,7 +149,7 @@ impl Live {
     fn new(settings: GateSettings, pumped: bool) -> Self {
         let metrics = Arc::new(Metrics::new());
         let gate = Gate::new(settings, Arc::clone(&metrics));
-        let pump = pumped.then(|| Pump::start(1, (STALL_MAX, gate.told())).expect("a thread"));
+        let pump = pumped.then(|| Pump::start(1, (STALL_MAX, gate.telling())).expect("a thread"));
         let (hub, sessions) = sessions(Still { up: true }, &gate, &metrics, pump);
         hub.apply(TailEvent::Opened {
             tp: partition(),
