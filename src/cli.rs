@@ -38,7 +38,7 @@ enum Command {
     /// Write events into a stream, one JSON object a line
     Produce(produce::ProduceArgs),
     #[cfg(target_os = "linux")]
-    Load(load::LoadArgs),
+    Load(Box<load::LoadArgs>),
     /// Look after an embedded log (while no gateway has it open)
     #[command(subcommand)]
     Log(LogCommand),
@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { config }) => check::run(&config),
         Command::Produce(args) => produce::run(args),
         #[cfg(target_os = "linux")]
-        Command::Load(args) => load::run(args),
+        Command::Load(args) => load::run(&args),
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
     };

@@ -22,6 +22,9 @@
 //! than the server; the others are told by their bytes. What is said per delivery then takes it
 //! that every open stream got what the first got.
 //!
+//! With `--again` what is told of connects is of the whole run, and a stream that comes again
+//! begins with the first event that it gets.
+//!
 //! # The summary
 //! One JSON object on the standard output. Keys stay; new ones may come. Times that end in `_us`
 //! are `{count, mean, p50, p99, p999, max}` in µs.
@@ -30,6 +33,7 @@
 //! |---|---|
 //! | `url`, `streams`, `sources`, `stalled` | what was asked for |
 //! | `seconds`, `interrupted` | how long was measured after the connects; whether by Ctrl-C less |
+//! | `connects.begun` | connects that were tried |
 //! | `connects.opened`, `.seconds`, `.per_s` | streams that got a 200, and how fast |
 //! | `connects.refused`, `.failed` | streams by another status; without an answer, by reason |
 //! | `connects.connect_us`, `.head_us`, `.first_byte_us`, `.first_event_us` | since the connect |
@@ -43,6 +47,7 @@
 //! | `bytes.least_per_stream`, `.most_per_stream` | payload of streams open at the end |
 //! | `bytes.inflated`, `.inflated_per_byte` | decoded payload; with `--gzip`, of the first stream |
 //! | `disconnects.ended`, `.cut` | by the server with the last chunk; in any other way |
+//! | `disconnects.left` | by `--stay` |
 //! | `written` | `null` without `--write` |
 //! | `written.sent`, `.acknowledged`, `.per_s` | events; acknowledged: by a 2xx (not 207) |
 //! | `written.statuses`, `.unknown` | events by their answer's status; without an answer |
@@ -54,17 +59,18 @@
 //! | `cpu.total_s`, `.measured_s`, `.us_per_delivery` | user and system; after the connects |
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 mod account;
 mod measure;
+mod progress;
 mod readers;
 mod scan;
 mod server;
@@ -75,6 +81,7 @@ mod wire;
 mod writer;
 
 use account::{Account, Writing};
+use progress::Progress;
 use readers::Readers;
 use server::Server;
 use summary::{Connects, Cpu, Summary, WrittenSummary};
@@ -90,8 +97,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const TURN: Duration = Duration::from_millis(50);
 /// Between two looks at what is still missing.
 const DRAIN_TURN: Duration = Duration::from_millis(10);
-/// Between two progress lines.
-const TOLD_EVERY: Duration = Duration::from_millis(250);
 /// Streams for each source address, unless it is said.
 const STREAMS_PER_SOURCE: u32 = 50;
 /// Events per second for each writing connection, unless it is said: one that waits for a disk
@@ -115,6 +120,15 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "K",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(target::SOURCES_MAX)))]
     sources: Option<u32>,
+    /// The first of these addresses
+    #[arg(long, value_name = "ADDR", default_value_t = target::SOURCE_FIRST)]
+    from: Ipv4Addr,
+    /// How long a stream stays before it leaves by itself [default: to the end]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    stay: Option<f64>,
+    /// A stream that is over, for whatever reason, is begun anew at once
+    #[arg(long, conflicts_with_all = ["until", "gzip", "strict"])]
+    again: bool,
     /// Connects per second
     #[arg(long, value_name = "RATE", default_value_t = 2000.0, value_parser = rate)]
     connect_rate: f64,
@@ -217,11 +231,11 @@ fn header(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When it cannot be done as asked, or, with `--strict`, when something was lost.
-pub(super) fn run(args: LoadArgs) -> anyhow::Result<()> {
-    let run = Run::prepare(&args)?;
+pub(super) fn run(args: &LoadArgs) -> anyhow::Result<()> {
+    let run = Run::prepare(args)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_at_interrupt(Arc::clone(&stop));
-    let summary = run.go(&args, &stop)?;
+    let summary = run.go(args, &stop)?;
     let text = serde_json::to_string_pretty(&summary).context("print the summary")?;
     if let Some(file) = &args.json {
         std::fs::write(file, format!("{text}\n"))
@@ -285,12 +299,14 @@ impl Run {
             target,
             headers: args.header.concat(),
             streams: args.streams,
-            sources,
+            sources: target::sources(args.from, sources)?,
             connect_rate: args.connect_rate,
             connecting_max: args.connecting,
             stalled: args.stall,
             until: args.until,
             gzip: args.gzip,
+            stay: args.stay.map(Duration::from_secs_f64),
+            again: args.again,
         };
         let readers = Readers::new(readers, Account::new(writing, args.streams as usize))?;
         Ok(Self { readers, plan, writers: None, progress: Progress::new(args.streams), sources })
@@ -325,6 +341,10 @@ impl Run {
         server.look()?;
         self.progress.bar.finish_and_clear();
 
+        let connects = match args.again {
+            false => connects,
+            true => Connects::of(&self.readers.seen, begun.elapsed().as_secs_f64()),
+        };
         let (cpu, total) = (measure::cpu_time().saturating_sub(cpu), measure::cpu_time());
         let Readers { account, seen, .. } = &self.readers;
         // Of compressed streams only one is decoded; the others get the same.
@@ -352,7 +372,7 @@ impl Run {
             latency_us: seen.latency.read(),
             first_latency_us: seen.first_latency.read(),
             bytes: summary::Bytes::of(seen, self.readers.payload_bounds()),
-            disconnects: summary::Disconnects { ended: seen.ended, cut: seen.cut },
+            disconnects: summary::Disconnects::of(seen),
             written: written.map(WrittenSummary::of),
             server: server.summary(open, delivered),
             cpu: Cpu::of(total, cpu, delivered),
@@ -434,48 +454,4 @@ fn need_descriptors(streams: u64, writers: u64) -> anyhow::Result<()> {
     }
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .with_context(|| format!("raise the limit of descriptors to {needed}"))
-}
-
-/// The line on a terminal.
-struct Progress {
-    bar: ProgressBar,
-    streams: u32,
-    told: Instant,
-    /// Deliveries when it was told.
-    deliveries: u64,
-}
-
-impl Progress {
-    fn new(streams: u32) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
-        bar.set_style(style.expect("the template is a constant"));
-        Self { bar, streams, told: Instant::now(), deliveries: 0 }
-    }
-
-    fn tell(&mut self, readers: &Readers, writers: Option<&Writers>) {
-        let passed = self.told.elapsed();
-        if passed < TOLD_EVERY || self.bar.is_hidden() {
-            return;
-        }
-        let Readers { account, seen, .. } = readers;
-        let came = account.deliveries - self.deliveries;
-        let per_s = came as f64 / passed.as_secs_f64();
-        (self.told, self.deliveries) = (Instant::now(), account.deliveries);
-        let latency = seen.latency.read();
-        let ms = |us: u64| us as f64 / 1000.0;
-        let written = writers
-            .map_or(String::new(), |writers| format!("{} written  ", writers.acknowledged()));
-        self.bar.set_message(format!(
-            "{}/{} open  {written}{per_s:.0} deliveries/s  p50 {:.1} ms  p99 {:.1} ms  \
-             lost {}  repeated {}",
-            seen.open,
-            self.streams,
-            ms(latency.p50),
-            ms(latency.p99),
-            account.lost,
-            account.repeated,
-        ));
-        self.bar.tick();
-    }
 }

@@ -33,6 +33,27 @@ fn number(summary: &Value, pointer: &str) -> u64 {
 }
 
 #[test]
+fn streams_leave_when_they_have_stayed_and_come_again_without_a_loss() {
+    let gateway = Gateway::embedded(STREAMS, "");
+    let url = format!("http://{}/v2/stream/changes", gateway.public());
+    let arguments = "-n 20 --sources 5 --from 127.7.0.1 --stay 0.3 --again --write 50 --seconds 4 \
+                     --drain 30";
+    let (output, summary) = load(&url, arguments);
+    assert!(output.status.success(), "{} {summary:#}", stderr(&output));
+    let (opened, left) =
+        (number(&summary, "/connects/opened"), number(&summary, "/disconnects/left"));
+    assert!(left >= 40 && opened >= left && opened <= left + 20, "{summary:#}");
+    assert_eq!(number(&summary, "/connects/begun"), opened, "{summary:#}");
+    assert_eq!(number(&summary, "/connects/first_byte_us/count"), opened, "{summary:#}");
+    assert!(number(&summary, "/deliveries/count") > 0, "{summary:#}");
+    for zero in ["deliveries/lost", "deliveries/repeated", "disconnects/ended", "disconnects/cut"] {
+        assert_eq!(number(&summary, &format!("/{zero}")), 0, "{zero}: {summary:#}");
+    }
+    let (output, _) = load(&url, "-n 2 --from 192.0.2.1");
+    assert!(stderr(&output).contains("--from 192.0.2.1: 1 addresses"), "{}", stderr(&output));
+}
+
+#[test]
 fn over_the_embedded_log_nothing_is_lost_and_the_counts_add_up() {
     let gateway = Gateway::embedded(STREAMS, "");
     let url = format!("http://{}/v2/stream/changes", gateway.public());

@@ -67,6 +67,11 @@ impl Account {
         true
     }
 
+    /// A reader has left and comes again: it begins with whatever it gets first.
+    pub(super) fn begins_anew(&mut self, reader: usize) {
+        self.next.iter_mut().skip(reader * self.slots).take(self.slots).for_each(|n| *n = UNKNOWN);
+    }
+
     /// How many events a reader still misses, up to these numbers.
     pub(super) fn missing(&self, reader: usize, goals: &[u64]) -> u64 {
         let of_reader = self.next.iter().skip(reader * self.slots).take(self.slots);
@@ -132,6 +137,17 @@ mod tests {
         came(&mut account, 0, 0, &[3]);
         assert_eq!(read(&account), (1, 0, 0, 0));
         assert_eq!(account.missing(0, &[9]), 5);
+    }
+
+    #[test]
+    fn who_comes_again_begins_with_what_it_gets_first() {
+        let mut account = Account::new(Writing::Ours { first: 0, count: 1 }, 2);
+        came(&mut account, 0, 0, &[0, 1]);
+        came(&mut account, 1, 0, &[0]);
+        account.begins_anew(0);
+        assert_eq!((account.missing(0, &[9]), account.missing(1, &[9])), (0, 8));
+        came(&mut account, 0, 0, &[5, 6, 8]);
+        assert_eq!(read(&account), (6, 1, 0, 0));
     }
 
     #[test]

@@ -8,22 +8,28 @@
 //! does not fill the buffer has emptied the socket, so a delivery costs one read and its share of
 //! one wait.
 
-use std::io::Write;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use flate2::write::MultiGzDecoder;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use super::account::Account;
-use super::measure::{Tally, Times, now_us};
+use super::measure::now_us;
 use super::scan::{Rest, Scanner};
 use super::target::{Target, source};
 use super::wire::{Head, Part, Wire};
+
+mod returns;
+mod sample;
+mod seen;
+
+use returns::Returns;
+use sample::Sample;
+pub(super) use seen::Seen;
 
 /// What a read may take at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -38,8 +44,8 @@ pub(super) struct Plan {
     /// Further lines of the request head, each with its line end.
     pub(super) headers: String,
     pub(super) streams: u32,
-    /// Addresses that they come from.
-    pub(super) sources: u32,
+    /// Addresses that they come from, and the first of them.
+    pub(super) sources: (Ipv4Addr, u32),
     /// Connects per second.
     pub(super) connect_rate: f64,
     /// Connects that may be under way at once.
@@ -50,6 +56,10 @@ pub(super) struct Plan {
     pub(super) until: Option<u64>,
     /// Payloads are a gzip stream: one of them is taken apart, of the others bytes are counted.
     pub(super) gzip: bool,
+    /// How long a stream stays before it leaves by itself.
+    pub(super) stay: Option<Duration>,
+    /// A stream that is over is begun anew.
+    pub(super) again: bool,
 }
 
 /// How far a stream has come.
@@ -75,36 +85,6 @@ struct Reader {
     rest: Rest,
 }
 
-/// What was seen.
-pub(super) struct Seen {
-    pub(super) connect: Times,
-    pub(super) head: Times,
-    pub(super) first_byte: Times,
-    pub(super) first_event: Times,
-    pub(super) latency: Times,
-    /// Of streams' first events only.
-    pub(super) first_latency: Times,
-    pub(super) wire_bytes: u64,
-    pub(super) payload_bytes: u64,
-    /// Payload that was decoded (all, unless it is compressed), and what it is then.
-    pub(super) decoded_bytes: u64,
-    pub(super) inflated_bytes: u64,
-    pub(super) blocks: u64,
-    /// Streams that were answered with another status than 200, by status.
-    pub(super) refused: Tally,
-    /// Streams that never had a whole head, by reason.
-    pub(super) failed: Tally,
-    /// Streams that the server ended with the last chunk.
-    pub(super) ended: u64,
-    /// Streams that ended in another way.
-    pub(super) cut: u64,
-    /// Streams that are open.
-    pub(super) open: u32,
-    /// Streams that have been open.
-    pub(super) opened: u32,
-    pub(super) last_delivery: Option<Instant>,
-}
-
 /// All streams.
 pub(super) struct Readers {
     plan: Plan,
@@ -118,8 +98,11 @@ pub(super) struct Readers {
     begun: Instant,
     /// Streams that have been begun and have neither a head nor an end.
     connecting: u32,
+    /// Connects whose outcome is known.
+    answered: u64,
     /// Streams that are not to be waited for any more: they are over, stalled, or have had enough.
     done: u32,
+    returns: Returns,
     pub(super) account: Account,
     pub(super) seen: Seen,
 }
@@ -141,16 +124,20 @@ impl Readers {
             readers: Vec::with_capacity(plan.streams as usize),
             begun: Instant::now(),
             connecting: 0,
+            answered: 0,
             done: 0,
+            returns: Returns::new(plan.stay, plan.again),
             account,
             seen: Seen::new(),
             plan,
         })
     }
 
-    /// All have been begun, and none is between connect and head.
+    /// All have been begun, and none is between connect and head for the first time.
     pub(super) fn are_open(&self) -> bool {
-        self.readers.len() == self.plan.streams as usize && self.connecting == 0
+        let known = self.connecting == 0
+            || self.returns.come() && self.answered >= u64::from(self.plan.streams);
+        self.readers.len() == self.plan.streams as usize && known
     }
 
     /// There is none that anything more is expected of.
@@ -183,7 +170,8 @@ impl Readers {
 
     /// Begins what is due, then waits for bytes, at most so long, and takes them.
     pub(super) fn turn(&mut self, wait_max: Duration) -> anyhow::Result<()> {
-        let wait = wait_max.min(self.open_due()?);
+        self.leave_due();
+        let wait = wait_max.min(self.open_due()?).min(self.returns.idle(Instant::now()));
         let wait = Timespec::try_from(wait).context("a short time")?;
         self.ready.clear();
         let room = rustix::buffer::spare_capacity(&mut self.ready);
@@ -211,6 +199,14 @@ impl Readers {
     /// Begins the connects that are due; how long until the next is.
     fn open_due(&mut self) -> anyhow::Result<Duration> {
         let idle = Duration::MAX;
+        while self.connecting < self.plan.connecting_max
+            && let Some(number) = self.returns.next()
+        {
+            self.account.begins_anew(number as usize);
+            if !self.open(number)? {
+                return Ok(idle);
+            }
+        }
         loop {
             let begun = self.readers.len() as u32;
             if begun == self.plan.streams || self.connecting >= self.plan.connecting_max {
@@ -224,7 +220,28 @@ impl Readers {
         }
     }
 
-    fn open(&mut self, number: u32) -> anyhow::Result<()> {
+    /// Ends streams that have stayed long enough.
+    fn leave_due(&mut self) {
+        let now = Instant::now();
+        while let Some((number, begun)) = self.returns.leaver(now) {
+            let reader = &mut self.readers[number as usize];
+            if reader.begun == begun && reader.socket.take().is_some() {
+                self.seen.left += 1;
+                self.seen.open -= 1;
+                self.ended(number as usize);
+            }
+        }
+    }
+
+    /// A stream is over, whatever way.
+    fn ended(&mut self, n: usize) {
+        self.readers[n].socket = None;
+        self.done += u32::from(!self.returns.come());
+        self.returns.over(n as u32);
+    }
+
+    /// Begins a connect; false: it failed at once.
+    fn open(&mut self, number: u32) -> anyhow::Result<bool> {
         let stalled =
             |n: u32| u64::from(n) * u64::from(self.plan.stalled) / u64::from(self.plan.streams);
         let mut reader = Reader {
@@ -242,8 +259,9 @@ impl Readers {
         let socket =
             rustix::net::socket_with(family, kind, flags, None).context("open a socket")?;
         let from = SocketAddrV4::new(source(number, self.plan.sources), 0);
-        rustix::net::bind(&socket, &from).with_context(|| format!("take a port of {from}"))?;
-        let connected = rustix::net::connect(&socket, &self.plan.target.addr);
+        // Of an address that many come from, ports are in use for a while after each.
+        let connected = rustix::net::bind(&socket, &from)
+            .and_then(|()| rustix::net::connect(&socket, &self.plan.target.addr));
         let wanted = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
@@ -251,13 +269,19 @@ impl Readers {
         let name = epoll::EventData::new_u64(u64::from(number));
         epoll::add(&self.epoll, &socket, name, wanted).context("watch a socket")?;
         reader.socket = Some(socket);
-        self.readers.push(reader);
-        self.connecting += 1;
-        match connected {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => self.fail(number as usize, &what(error)),
+        match self.readers.get_mut(number as usize) {
+            Some(place) => *place = reader,
+            None => self.readers.push(reader),
         }
-        Ok(())
+        self.connecting += 1;
+        self.seen.begun += 1;
+        match connected {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(true),
+            Err(error) => {
+                self.fail(number as usize, &what(error));
+                Ok(false)
+            }
+        }
     }
 
     /// A socket is ready.
@@ -385,14 +409,15 @@ impl Readers {
 
     fn answered(&mut self, n: usize, head: Head) {
         self.connecting -= 1;
+        self.answered += 1;
         if head.status == 200 {
             self.seen.open += 1;
             self.seen.opened += 1;
+            self.returns.opened(n as u32, self.readers[n].begun);
             return;
         }
         *self.seen.refused.entry(head.status.to_string()).or_default() += 1;
-        self.readers[n].socket = None;
-        self.done += 1;
+        self.ended(n);
     }
 
     /// Leaves it open and never reads it again.
@@ -423,61 +448,16 @@ impl Readers {
         }
         self.seen.open -= 1;
         let had_enough = self.plan.until.is_some_and(|until| reader.events >= until);
-        self.done += u32::from(!had_enough);
-        reader.socket = None;
+        self.done -= u32::from(had_enough);
+        self.ended(n);
     }
 
     /// It was never open.
     fn fail(&mut self, n: usize, why: &str) {
         *self.seen.failed.entry(why.to_owned()).or_default() += 1;
-        self.readers[n].socket = None;
         self.connecting -= 1;
-        self.done += 1;
-    }
-}
-
-impl Seen {
-    fn new() -> Self {
-        Self {
-            connect: Times::new(),
-            head: Times::new(),
-            first_byte: Times::new(),
-            first_event: Times::new(),
-            latency: Times::new(),
-            first_latency: Times::new(),
-            wire_bytes: 0,
-            payload_bytes: 0,
-            decoded_bytes: 0,
-            inflated_bytes: 0,
-            blocks: 0,
-            refused: Tally::new(),
-            failed: Tally::new(),
-            ended: 0,
-            cut: 0,
-            open: 0,
-            opened: 0,
-            last_delivery: None,
-        }
-    }
-}
-
-/// One stream's payload, decoded as it comes.
-struct Sample(MultiGzDecoder<Vec<u8>>, Vec<u8>);
-
-impl Default for Sample {
-    fn default() -> Self {
-        Self(MultiGzDecoder::new(Vec::new()), Vec::new())
-    }
-}
-
-impl Sample {
-    /// The text that these bytes bring; what cannot be decoded brings none, and is missed.
-    fn inflate(&mut self, bytes: &[u8]) -> &[u8] {
-        self.1.clear();
-        if self.0.write_all(bytes).and_then(|()| self.0.flush()).is_ok() {
-            std::mem::swap(&mut self.1, self.0.get_mut());
-        }
-        &self.1
+        self.answered += 1;
+        self.ended(n);
     }
 }
 

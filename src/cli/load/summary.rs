@@ -31,7 +31,8 @@ pub(super) struct Summary {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Connects {
-    pub(super) opened: u32,
+    pub(super) begun: u64,
+    pub(super) opened: u64,
     pub(super) seconds: f64,
     pub(super) per_s: f64,
     pub(super) refused: Tally,
@@ -82,6 +83,13 @@ impl Bytes {
 pub(super) struct Disconnects {
     pub(super) ended: u64,
     pub(super) cut: u64,
+    pub(super) left: u64,
+}
+
+impl Disconnects {
+    pub(super) fn of(seen: &Seen) -> Self {
+        Self { ended: seen.ended, cut: seen.cut, left: seen.left }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -105,9 +113,10 @@ pub(super) struct Cpu {
 impl Connects {
     pub(super) fn of(seen: &Seen, seconds: f64) -> Self {
         Self {
+            begun: seen.begun,
             opened: seen.opened,
             seconds: rounded(seconds),
-            per_s: per_s(seen.opened.into(), seconds),
+            per_s: per_s(seen.opened, seconds),
             refused: seen.refused.clone(),
             failed: seen.failed.clone(),
             connect_us: seen.connect.read(),
@@ -149,12 +158,12 @@ impl Summary {
     pub(super) fn fault(&self) -> Option<String> {
         let Deliveries { lost, repeated, .. } = self.deliveries;
         let over = self.disconnects.ended + self.disconnects.cut;
-        let never = self.streams - self.connects.opened;
+        let never = u64::from(self.streams).saturating_sub(self.connects.opened);
         let faults = [
             (lost, "events lost"),
             (repeated, "events repeated"),
             (over, "streams ended"),
-            (never.into(), "streams never opened"),
+            (never, "streams never opened"),
         ];
         let faults = faults.iter().filter(|(count, _)| *count > 0);
         let text = faults.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>();

@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
-/// The first address that streams come from.
-const SOURCE_FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
+/// The first address that streams come from, unless it is said.
+pub(super) const SOURCE_FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
 /// How many there may be; they stay far from the end of 127.0.0.0/8.
 pub(super) const SOURCES_MAX: u32 = 1_000_000;
 
@@ -66,8 +66,20 @@ fn not_here(host: &str) -> String {
 }
 
 /// The address that the stream of this number comes from.
-pub(super) fn source(number: u32, sources: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(SOURCE_FIRST.to_bits() + number % sources)
+pub(super) fn source(number: u32, (first, sources): (Ipv4Addr, u32)) -> Ipv4Addr {
+    Ipv4Addr::from_bits(first.to_bits() + number % sources)
+}
+
+/// Reads the first address of `sources`; all have to be of this host.
+///
+/// # Errors
+/// When it is none, or they are not.
+pub(super) fn sources(first: Ipv4Addr, sources: u32) -> anyhow::Result<(Ipv4Addr, u32)> {
+    let last = first.to_bits().checked_add(sources - 1).map(Ipv4Addr::from_bits);
+    if !first.is_loopback() || !last.is_some_and(|last| last.is_loopback()) {
+        bail!("--from {first}: {sources} addresses from there on have to be in 127.0.0.0/8");
+    }
+    Ok((first, sources))
 }
 
 #[cfg(test)]
@@ -103,10 +115,14 @@ mod tests {
 
     #[test]
     fn sources_are_loopback_addresses_and_each_is_used_as_often() {
-        assert_eq!(source(0, 1), source(5, 1));
-        assert_eq!(source(7, 4), source(3, 4));
-        assert_ne!(source(3, 4), source(2, 4));
-        assert!(source(SOURCES_MAX - 1, SOURCES_MAX).is_loopback());
-        assert_ne!(source(SOURCES_MAX - 1, SOURCES_MAX).octets()[1], 255);
+        let from = |n| (SOURCE_FIRST, n);
+        assert_eq!(source(0, from(1)), source(5, from(1)));
+        assert_eq!(source(7, from(4)), source(3, from(4)));
+        assert_ne!(source(3, from(4)), source(2, from(4)));
+        assert!(source(SOURCES_MAX - 1, from(SOURCES_MAX)).is_loopback());
+        assert_ne!(source(SOURCES_MAX - 1, from(SOURCES_MAX)).octets()[1], 255);
+        let of = |text: &str, n| sources(text.parse().expect("an address"), n).is_ok();
+        assert!(of("127.9.0.1", 5) && of("127.255.255.255", 1));
+        assert!(!of("192.0.2.1", 1) && !of("127.255.255.255", 2) && !of("126.255.255.255", 2));
     }
 }
