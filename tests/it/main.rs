@@ -4,6 +4,7 @@ mod browser;
 mod checker;
 mod clients;
 mod compression;
+mod crowds;
 mod delivery;
 mod golden;
 mod house_style;

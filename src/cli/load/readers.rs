@@ -187,8 +187,11 @@ impl Readers {
         Ok(())
     }
 
-    /// Gives up on streams that have no head yet.
+    /// Gives up on streams that have no head yet; not on those that come again and again.
     pub(super) fn give_up_connecting(&mut self) {
+        if self.returns.come() {
+            return;
+        }
         for n in 0..self.readers.len() {
             if self.readers[n].socket.is_some() && self.readers[n].stage <= Stage::Head {
                 self.fail(n, "no answer in time");

@@ -53,10 +53,13 @@ impl Gateway {
             config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
         }
         // Many readers of a test come from one address, and again and again.
-        const FREE: &str = "[limits]\nstreams_per_client = 0\nopens_per_client_s = 0\n";
+        let free = ["streams_per_client", "opens_per_client_s"];
+        let free = free.into_iter().filter(|key| !more.contains(key));
+        let free =
+            "[limits]\n".to_owned() + &free.map(|key| format!("{key} = 0\n")).collect::<String>();
         config += &match more.split_once("[limits]\n") {
-            Some((before, after)) => format!("{before}{FREE}{after}"),
-            None => format!("{more}\n{FREE}"),
+            Some((before, after)) => format!("{before}{free}{after}"),
+            None => format!("{more}\n{free}"),
         };
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
@@ -97,13 +100,20 @@ impl Gateway {
         process.wait()
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
     /// Where readers go.
     #[must_use]
     pub fn public(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.ports.0).into()
     }
 
-    fn admin(&self) -> SocketAddr {
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.ports.1).into()
     }
 

@@ -42,6 +42,12 @@ impl Process {
         Self { guard, pid }
     }
 
+    /// Its id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Sends it a signal, such as `-STOP`.
     pub fn signal(&self, signal: &str) {
         let pid = self.pid.to_string();

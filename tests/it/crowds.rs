@@ -1,0 +1,127 @@
+//! One address that takes all it can get, and crowds that fill the host, against the others: nobody
+//! takes the service from anybody, and what it costs is bounded.
+
+use std::fs::File;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::eventually;
+use crate::support::gateway::{Gateway, Streams};
+use crate::support::process::Process;
+
+const STREAMS: Streams<'_> = &[("changes", &["test.changes"])];
+/// Streams that one client may hold here.
+const PER_CLIENT: u64 = 64;
+/// What the greedy address tries to hold.
+const GREEDY: u64 = 10_000;
+
+/// `tidegate load` beside the test.
+struct Load {
+    process: Process,
+    dir: tempfile::TempDir,
+}
+
+impl Load {
+    fn start(url: &str, arguments: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["load", url]).args(arguments.split_whitespace());
+        let file = |name| File::create(dir.path().join(name)).expect("make a file");
+        let files = (file("stdout"), file("stderr"));
+        Self { process: Process::start(&command, &dir.path().join("pid"), files), dir }
+    }
+
+    /// Waits for its end, and reads what it tells.
+    fn summary(mut self) -> Value {
+        let status = self.process.wait();
+        let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        assert!(status.success(), "{}", read("stderr"));
+        serde_json::from_str(&read("stdout")).expect("a summary")
+    }
+}
+
+fn number(summary: &Value, pointer: &str) -> u64 {
+    let value = summary.pointer(pointer).and_then(Value::as_u64);
+    value.unwrap_or_else(|| panic!("{pointer} in {summary:#}"))
+}
+
+/// Resident memory in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("on Linux");
+    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("in kB") * 1024
+}
+
+#[test]
+fn one_address_that_wants_ten_thousand_streams_costs_the_others_nothing() {
+    let limits = format!("[limits]\nstreams_per_client = {PER_CLIENT}\n");
+    let gateway = Gateway::embedded(STREAMS, &limits);
+    let url = format!("http://{}/v2/stream/changes", gateway.public());
+    let before = resident(gateway.pid());
+    let greedy = format!(
+        "-n {GREEDY} --sources 1 --from 127.66.0.1 --connect-rate 1000000 --connecting {GREEDY} \
+         --again --seconds 20"
+    );
+    let mut greedy = Load::start(&url, &greedy);
+    eventually("the greedy address holds all it may", || {
+        gateway.metric("tidegate_streams_open") >= PER_CLIENT as f64
+    });
+    let others = Load::start(
+        &url,
+        "-n 200 --sources 200 --from 127.99.0.1 --connect-rate 50 --stay 2 --again --write 20 \
+         --write-early --seconds 12 --drain 30",
+    );
+    let others = others.summary();
+    assert!(greedy.process.ended().is_none(), "it was there all the time");
+    let (held, during) = (gateway.metric("tidegate_streams_open"), resident(gateway.pid()));
+    assert!(held <= (PER_CLIENT + 200) as f64, "{held}");
+    assert!(during - before < GREEDY * 48 * 1024, "{before} before, {during} with it");
+
+    // Each of the 200 came several times, always got its stream, soon, and all that went over it.
+    let opened = number(&others, "/connects/opened");
+    assert!(opened > 600 && number(&others, "/disconnects/left") > 600, "{others:#}");
+    assert_eq!(others["connects"]["refused"], serde_json::json!({}), "{others:#}");
+    assert_eq!(others["connects"]["failed"], serde_json::json!({}), "{others:#}");
+    for zero in ["deliveries/lost", "deliveries/repeated", "disconnects/ended", "disconnects/cut"] {
+        assert_eq!(number(&others, &format!("/{zero}")), 0, "{zero}: {others:#}");
+    }
+    assert!(number(&others, "/connects/first_byte_us/p99") < 3_000_000, "{others:#}");
+    assert!(number(&others, "/latency_us/p99") < 3_000_000, "{others:#}");
+
+    let greedy = greedy.summary();
+    let refused = number(&greedy, "/connects/refused/429");
+    assert!(refused > 1000, "{greedy:#}");
+    assert_eq!(number(&greedy, "/connects/opened"), PER_CLIENT, "and it keeps those: {greedy:#}");
+    let counted = gateway.metric_of("tidegate_refusals_total", "reason=\"client_limit\"");
+    assert!(counted >= refused as f64, "{counted}, {greedy:#}");
+    eventually("nobody holds anything", || gateway.metric("tidegate_streams_open") == 0.0);
+}
+
+#[test]
+fn a_full_host_gives_everyone_the_same_and_comes_to_rest() {
+    const ROOM: u64 = 300;
+    let gateway = Gateway::embedded(STREAMS, &format!("[limits]\nstreams = {ROOM}\n"));
+    let url = format!("http://{}/v2/stream/changes", gateway.public());
+    let open = || gateway.metric("tidegate_streams_open") as u64;
+    let displaced =
+        || gateway.metric_of("tidegate_streams_ended_total", "reason=\"displaced\"") as u64;
+    let full = || gateway.metric_of("tidegate_refusals_total", "reason=\"full\"") as u64;
+    // Four addresses take all there is, and come again as soon as they have lost something.
+    let greedy = Load::start(&url, "-n 400 --sources 4 --from 127.66.0.1 --again --seconds 60");
+    eventually("all is full", || open() == ROOM);
+    assert_eq!(displaced(), 0);
+    // The fair share of 4 + 160 addresses: each of the 160 gets its one, and nobody takes it back.
+    let few = Load::start(
+        &url,
+        "-n 160 --sources 160 --from 127.99.0.1 --connect-rate 100 --write 10 --seconds 8 \
+         --drain 30 --strict",
+    );
+    eventually("the others are in", || displaced() >= 160);
+    let (moved, refused) = (displaced(), full());
+    eventually("the greedy have tried a hundred times more", || full() >= refused + 100);
+    assert_eq!((open(), displaced()), (ROOM, moved), "one for each newcomer, and no more since");
+    assert_eq!(moved, 160);
+    assert_eq!(number(&few.summary(), "/deliveries/lost"), 0);
+    drop(greedy);
+}
