@@ -125,6 +125,7 @@ class Tidegate(Server):
     name = "tidegate"
     keeps_history = True
     compresses = True
+    limits = "streams_per_client = 0\nopens_per_client_s = 0\n"
 
     def start(self, folder):
         # An event is written and synced before it is answered and shown; nothing waits for more.
@@ -135,7 +136,7 @@ class Tidegate(Server):
         (folder / "tidegate.toml").write_text(
             f'{source}[streams.bench]\ntopics = ["bench"]\n'
             "[intake]\nenabled = true\n"
-            "[limits]\nstreams_per_client = 0\nopens_per_client_s = 0\n")
+            f"[limits]\n{self.limits}")
         self.spawn(folder, [
             self.binary, "--log-level", "warn", "serve", "--config", folder / "tidegate.toml",
             "--listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{free_port()}"])
