@@ -21,6 +21,8 @@ needed() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v chromium >/dev/null || missing+=(chromium)
     command -v nginx >/dev/null || missing+=(nginx-light)
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(libnginx-mod-stream)
+    command -v haproxy >/dev/null || missing+=(haproxy)
     command -v go >/dev/null || missing+=(golang-go)
     echo "${missing[@]}"
 }

@@ -14,13 +14,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::descriptors::Room;
 use crate::admin::{Access, Admin};
 use crate::catalog::Catalog;
-use crate::config::{Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig, TlsConfig};
+use crate::config::{
+    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig, TlsConfig,
+};
 use crate::feed::Hub;
 use crate::feed::history::History;
 use crate::feed::lines::Lines;
 use crate::gate::client::{Budget, ClientHeader, Identity};
+use crate::gate::crowd::{self, Crowd};
 use crate::gate::{Gate, Opens};
 use crate::http::Front;
 use crate::http::listen::Bound;
@@ -34,8 +38,7 @@ use crate::source::kafka::KafkaSource;
 use crate::source::{Sink, Source};
 use crate::{admin, demo, feed, gate, http, intake, limits, log, session, source};
 
-/// Descriptors that are kept for the source, the log, the admin port and the process itself.
-const DESCRIPTORS_RESERVED: u64 = 256;
+mod descriptors;
 
 /// What a configuration stands on.
 struct Ground {
@@ -65,7 +68,8 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
-    let (public, scheme) = public_port(config, &metrics)?;
+    let room = descriptors::share_out(&config.limits)?;
+    let (public, scheme) = public_port(config, room, &metrics)?;
     let admin = admin::bind(config.admin_listen)
         .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
     let addresses = (public.addr(), admin.addr());
@@ -79,7 +83,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     });
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
-    let (gate, sessions, hub) = readers(config, &ground, &catalog, &metrics)?;
+    let (gate, sessions, hub) = readers(config, (&ground, room), &catalog, &metrics)?;
     let controls = admin::Controls {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
@@ -160,12 +164,26 @@ pub fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Tls>> {
 }
 
 /// The public port, taken and not served yet, and the scheme of its addresses.
-fn public_port(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Bound, &'static str)> {
+fn public_port(
+    config: &Config,
+    room: Room,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Bound, &'static str)> {
     let tls = tls(config, metrics)?;
-    let unsent = u32::try_from(config.limits.unsent_bytes).unwrap_or(u32::MAX);
+    let limits = &config.limits;
+    let crowd = crowd::Settings {
+        identity: identity(limits),
+        connections_max: room.connections,
+        per_client: usize::try_from(limits.connections_per_client).unwrap_or(usize::MAX),
+    };
+    let unsent = u32::try_from(limits.unsent_bytes).unwrap_or(u32::MAX);
     let public = http::listen::bind(config.listen, unsent)
         .with_context(|| format!("bind the public address {}", config.listen))?
-        .stall_timeout(config.session.stall);
+        .stall_timeout(config.session.stall)
+        .head_timeout(limits.head_timeout)
+        .crowd(Crowd::new(crowd, Arc::clone(metrics)))
+        .proxy_protocol(limits.client_from == ClientFrom::ProxyProtocol)
+        .descriptors_max(room.descriptors_max);
     Ok(match tls {
         Some(tls) => (public.tls(tls), "https"),
         None => (public, "http"),
@@ -175,7 +193,7 @@ fn public_port(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Bound
 /// Everything that stands between the source and the readers.
 fn readers(
     config: &Config,
-    ground: &Ground,
+    (ground, room): (&Ground, Room),
     catalog: &Arc<Catalog>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
@@ -192,7 +210,7 @@ fn readers(
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
     let gate = gate::Settings {
         identity: identity(&config.limits),
-        streams_max: streams_max(config.limits.streams)?,
+        streams_max: room.streams,
         opens: config.limits.opens.map(|o| Opens { per_s: o.per_s, burst: o.burst }),
     };
     let gate = Gate::new(gate, Arc::clone(metrics));
@@ -271,9 +289,13 @@ fn shards(configured: u64) -> usize {
 /// How clients are told apart, and what each may hold.
 fn identity(limits: &LimitsConfig) -> Identity {
     let budgets = limits.budgets.iter();
+    let header = match limits.client_from {
+        ClientFrom::Header => ClientHeader::new(limits.client_ip_header.clone()),
+        ClientFrom::ProxyProtocol => ClientHeader::ProxyProtocol,
+    };
     Identity {
         trusted: limits.trusted_proxies.clone(),
-        header: ClientHeader::new(limits.client_ip_header.clone()),
+        header,
         ipv4_prefix: limits.ipv4_prefix,
         ipv6_prefix: limits.ipv6_prefix,
         streams: limits.streams_per_client,
@@ -281,22 +303,6 @@ fn identity(limits: &LimitsConfig) -> Identity {
             .map(|b| Budget { prefixes: b.prefixes.clone(), streams: b.streams })
             .collect(),
     }
-}
-
-/// What may be open at once: what is configured, and never more than the descriptors allow.
-fn streams_max(configured: u64) -> anyhow::Result<usize> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let descriptors = limit.current.unwrap_or(u64::MAX).min(10_000_000);
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
-    anyhow::ensure!(
-        room > 0,
-        "{descriptors} descriptors are too few; more than {DESCRIPTORS_RESERVED} are needed"
-    );
-    if configured > room {
-        tracing::warn!(configured, room, "limits.streams is more than the descriptors allow");
-    }
-    let streams = if configured == 0 { room } else { configured.min(room) };
-    Ok(usize::try_from(streams).unwrap_or(usize::MAX))
 }
 
 /// Scripts read these lines.

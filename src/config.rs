@@ -18,7 +18,7 @@ use crate::event::TopicName;
 mod limits;
 mod reader;
 
-pub use self::limits::{Budget, LimitsConfig, Opens};
+pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens};
 pub use reader::Mistake;
 use reader::{Findings, Section};
 
@@ -234,6 +234,14 @@ impl Config {
         Catalog::new(self.streams.iter().cloned())
     }
 
+    fn heads_bytes(&self) -> u64 {
+        let connections = match self.limits.connections {
+            0 => crate::limits::CONNECTIONS_MAX as u64,
+            connections => connections,
+        };
+        connections * crate::limits::CONNECTION_BUFFER_BYTES_MAX as u64
+    }
+
     /// The memory that this configuration can take at worst, by part, in bytes.
     #[must_use]
     pub fn worst_case_memory(&self) -> Vec<(&'static str, u64)> {
@@ -256,6 +264,7 @@ impl Config {
             ("each stream (unsent, in the kernel)", self.limits.unsent_bytes),
             ("each stream over HTTP/2 or TLS (one batch)", batch),
             ("each HTTP/2 connection (what its streams wait to send)", of_http2),
+            ("connections without a stream (heads)", self.heads_bytes()),
             ("each stream in catch-up (chunks)", crate::limits::CATCHUP_BYTES as u64),
         ]
     }

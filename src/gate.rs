@@ -25,6 +25,7 @@ use crate::metrics::{ByReason, Metrics};
 
 mod books;
 pub mod client;
+pub mod crowd;
 mod rate;
 
 pub use books::SeatNumber;

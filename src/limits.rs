@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 128;
 /// Bytes of a request head. Ids of composed streams are long: 12 kB and more.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 * 1024;
-/// A request head that is not there in this time is a 408.
+/// A request head that is not there in this time is a 408 (`limits.head_s`).
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's path and query; more is a 414.
 pub const REQUEST_URI_BYTES_MAX: usize = 16 * 1024;
@@ -30,6 +30,9 @@ pub const STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a connection that the kernel holds and has not sent yet. By default a stalled reader
 /// pins 2.6 MB of it, and 500 of them slow everyone; with this 20 KB each, and nobody notices.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of a header of the PROXY protocol after its fixed part. Addresses take 36 of them, what
+/// is known of extensions some hundreds; a chain of certificates some thousands.
+pub const PROXY_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Requests that an HTTP/2 connection may have open at the same time.
 pub const H2_STREAMS_MAX: u32 = 100;
 /// Bytes of a request's fields over HTTP/2, each counted with 32 more (RFC 9113, 6.5.2). More than
@@ -54,6 +57,17 @@ pub const H2_SEND_BYTES_MAX: usize = 32 * 1024;
 pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
 /// How often these files are looked at. A change counts when it is still the same at the next look.
 pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Connections that carry no stream (in a head, between two requests), of all; never more than a
+/// quarter of what the descriptors allow.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Of one client. It may open as many streams at once (`limits.opens_burst`), and each begins so.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 256;
+/// When there are too many of all, none goes that has not had this time to say what it wants.
+pub const CONNECTION_GRACE: Duration = Duration::from_secs(1);
+/// Connections that were told to go and have not gone; no more are accepted meanwhile.
+pub const CONNECTIONS_LEAVING_MAX: usize = 64;
+/// How often it is looked whether the oldest of too many has had its time.
+pub const CONNECTIONS_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After an accept that failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel holds until they are accepted.

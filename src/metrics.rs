@@ -84,6 +84,10 @@ pub struct Metrics {
     pub streams_ended: Family<ByReason, Counter>,
     /// Streams open now.
     pub streams_open: Gauge,
+    /// Connections that carry no stream now.
+    pub connections_waiting: Gauge,
+    /// Connections that were ended for what they did or did not do, by reason.
+    pub connections_ended: Family<ByReason, Counter>,
     /// Clients (addresses or prefixes) that hold streams now.
     pub clients: Gauge,
     /// What the client that holds most holds of all streams, in thousandths.
@@ -142,6 +146,14 @@ impl Metrics {
             ),
             streams_ended: metric!("tidegate_streams_ended", "Streams ended, by reason"),
             streams_open: metric!("tidegate_streams_open", "Streams open now"),
+            connections_waiting: metric!(
+                "tidegate_connections_waiting",
+                "Connections that carry no stream now"
+            ),
+            connections_ended: metric!(
+                "tidegate_connections_ended",
+                "Connections without a stream that the gateway ended, by reason"
+            ),
             clients: metric!("tidegate_clients", "Clients that hold streams now"),
             greediest_client_permille: metric!(
                 "tidegate_greediest_client_permille",

@@ -1,6 +1,7 @@
 //! `[limits]` and `[budgets.NAME]`: how much there may be of anything, and who may hold how much.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
@@ -16,6 +17,15 @@ pub struct Opens {
     pub per_s: NonZeroU32,
     /// At once.
     pub burst: NonZeroU32,
+}
+
+/// How trusted proxies say who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientFrom {
+    /// In a header of each request.
+    Header,
+    /// By the PROXY protocol, before all else on a connection.
+    ProxyProtocol,
 }
 
 /// `[budgets.NAME]`.
@@ -36,8 +46,16 @@ pub struct LimitsConfig {
     pub opens: Option<Opens>,
     /// Streams that this host may hold; 0: what the descriptors allow.
     pub streams: u64,
-    /// Proxies whose client header counts.
+    /// How long a request's head may take, and a connection be idle.
+    pub head_timeout: Duration,
+    /// Connections of this host that carry no stream; 0: what the descriptors allow.
+    pub connections: u64,
+    /// The same of one client.
+    pub connections_per_client: u64,
+    /// Proxies that say who their clients are.
     pub trusted_proxies: Vec<IpNet>,
+    /// How they do.
+    pub client_from: ClientFrom,
     /// The header in which they name the client.
     pub client_ip_header: HeaderName,
     /// Bits of an IPv4 address that make a client.
@@ -74,7 +92,23 @@ impl LimitsConfig {
         let burst = section.number("opens_burst", 200, 1..=1_000_000, found);
         let opens = NonZeroU32::new(small(per_s)).zip(NonZeroU32::new(small(burst)));
         let streams = section.number("streams", 0, 0..=10_000_000, found);
+        let head_s = limits::REQUEST_HEAD_TIMEOUT.as_secs();
+        let head_s = section.number("head_s", head_s, 1..=3600, found);
+        let connections = section.number("connections", 0, 0..=10_000_000, found);
+        let of_client = limits::CONNECTIONS_PER_CLIENT_MAX as u64;
+        let connections_per_client =
+            section.number("connections_per_client", of_client, 1..=10_000_000, found);
         let trusted_proxies = section.prefixes("trusted_proxies", found);
+        let client_from =
+            section.parsed("client_from", ClientFrom::Header, found, |text| match text {
+                "header" => Ok(ClientFrom::Header),
+                "proxy_protocol" => Ok(ClientFrom::ProxyProtocol),
+                _ => Err("header or proxy_protocol is accepted"),
+            });
+        if client_from == ClientFrom::ProxyProtocol && trusted_proxies.is_empty() {
+            let says = "nobody is trusted; name the proxies in limits.trusted_proxies";
+            found.add(section.key("client_from"), says);
+        }
         let client_ip_header = section.parsed("client_ip_header", X_CLIENT_IP, found, |text| {
             HeaderName::try_from(text).map_err(|_| "the name of a header is accepted")
         });
@@ -93,7 +127,11 @@ impl LimitsConfig {
             streams_per_client: small(per_client),
             opens: opens.map(|(per_s, burst)| Opens { per_s, burst }),
             streams,
+            head_timeout: Duration::from_secs(head_s),
+            connections,
+            connections_per_client,
             trusted_proxies,
+            client_from,
             client_ip_header,
             ipv4_prefix,
             ipv6_prefix,

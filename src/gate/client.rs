@@ -3,6 +3,7 @@
 //! ```text
 //!  peer's address ─┬─ not a trusted proxy ──────────────▶ the peer
 //!                  └─ a trusted proxy ─▶ the header ────▶ what it names, else a 400
+//!  whom the PROXY protocol named has taken the peer's place before
 //!  address ─▶ prefix (IPv4 /32, IPv6 /64) ─▶ Client {key, budget}
 //! ```
 //! A header counts only from who is trusted: from anyone else it is passed over, as if it were not
@@ -22,6 +23,9 @@ pub enum ClientHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239): the same with `for=`.
     Forwarded,
+    /// None of HTTP's: the PROXY protocol says it before them, and the listener takes whom it names
+    /// for the peer.
+    ProxyProtocol,
 }
 
 impl ClientHeader {
@@ -42,6 +46,7 @@ impl ClientHeader {
             Self::Plain(name) => name.as_str(),
             Self::XForwardedFor => "x-forwarded-for",
             Self::Forwarded => "forwarded",
+            Self::ProxyProtocol => "PROXY",
         }
     }
 }
@@ -110,6 +115,9 @@ pub enum NoClient {
     /// It holds something else.
     #[error("The header {0} holds `{1}`; an IP address is accepted.")]
     NoAddress(String, String),
+    /// A connection does not begin with a header of the PROXY protocol, but with this.
+    #[error("This proxy is to begin with a header of the PROXY protocol (1 or 2); {0} came.")]
+    NoProxyHeader(&'static str),
 }
 
 impl Identity {
@@ -119,8 +127,9 @@ impl Identity {
     /// When the peer is a trusted proxy and does not say.
     pub fn of(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Client, NoClient> {
         let peer = peer.to_canonical();
-        let address =
-            if self.trusts(peer) { self.behind_proxy(headers)? } else { peer }.to_canonical();
+        let is_in_a_header = self.header != ClientHeader::ProxyProtocol && self.trusts(peer);
+        let address = if is_in_a_header { self.behind_proxy(headers)? } else { peer };
+        let address = address.to_canonical();
         Ok(Client { key: self.key(address), address, budget: self.budget(address) })
     }
 
@@ -153,7 +162,9 @@ impl Identity {
         for hop in &mut hops {
             let named = match self.header {
                 ClientHeader::Forwarded => forwarded_for(hop),
-                ClientHeader::XForwardedFor | ClientHeader::Plain(_) => address(hop.trim()),
+                ClientHeader::XForwardedFor
+                | ClientHeader::Plain(_)
+                | ClientHeader::ProxyProtocol => address(hop.trim()),
             };
             let hop_address = named.ok_or_else(|| no_address(hop.trim()))?;
             last = Some(hop_address);
@@ -164,7 +175,7 @@ impl Identity {
         last.ok_or_else(|| NoClient::Missing(name.clone()))
     }
 
-    fn key(&self, address: IpAddr) -> ClientKey {
+    pub(super) fn key(&self, address: IpAddr) -> ClientKey {
         match address {
             IpAddr::V4(v4) => {
                 let mask = u32::MAX.checked_shl(u32::from(32 - self.ipv4_prefix.min(32)));
@@ -178,7 +189,7 @@ impl Identity {
         }
     }
 
-    fn budget(&self, address: IpAddr) -> u32 {
+    pub(super) fn budget(&self, address: IpAddr) -> u32 {
         let own = self.budgets.iter().find(|b| b.prefixes.iter().any(|p| p.contains(&address)));
         match own.map_or(self.streams, |budget| budget.streams) {
             0 => u32::MAX,

@@ -19,13 +19,18 @@ use axum::http::{Method, Request, Response, Version, header};
 use bytes::Bytes;
 use http_body::Frame;
 
+use crate::gate::crowd::Carrying;
 use crate::session::{SessionBody, Transfer};
 
 /// A session that may be taken out of its response.
 #[derive(Clone)]
-pub(super) struct Takeable {
-    session: Arc<Mutex<Option<SessionBody>>>,
-    stalled: Arc<AtomicBool>,
+pub(super) struct Takeable(Arc<Shared>);
+
+struct Shared {
+    session: Mutex<Option<SessionBody>>,
+    stalled: AtomicBool,
+    /// That its connection carries it, as long as there is a body.
+    carrying: Mutex<Option<Carrying>>,
 }
 
 /// The response's body, if nobody takes the session.
@@ -55,34 +60,42 @@ impl http_body::Body for Untaken {
 
 impl Drop for Untaken {
     fn drop(&mut self) {
+        let Takeable(shared) = &self.takeable;
         if let Some(session) = &mut self.session
-            && self.takeable.stalled.load(Ordering::Acquire)
+            && shared.stalled.load(Ordering::Acquire)
         {
             session.stalls();
         }
+        drop(shared.carrying.lock().expect("no holder panics").take());
     }
 }
 
 impl Takeable {
     /// A session, and the body that delivers it where it is not taken.
     pub(super) fn new(session: SessionBody) -> (Self, Body) {
-        let session = Arc::new(Mutex::new(Some(session)));
-        let takeable = Self { session, stalled: Arc::default() };
+        let session = Mutex::new(Some(session));
+        let shared = Shared { session, stalled: AtomicBool::default(), carrying: Mutex::default() };
+        let takeable = Self(Arc::new(shared));
         let body = Untaken { takeable: takeable.clone(), session: None };
         (takeable, Body::new(body))
     }
 
     /// The body is about to be dropped, because its client takes nothing.
     pub(super) fn has_stalled(&self) {
-        self.stalled.store(true, Ordering::Release);
+        self.0.stalled.store(true, Ordering::Release);
+    }
+
+    /// What is dropped with the body, if the session is not taken before.
+    pub(super) fn holds(&self, carrying: Carrying) {
+        *self.0.carrying.lock().expect("no holder panics") = Some(carrying);
     }
 
     fn take(&self) -> Option<SessionBody> {
-        self.session.lock().expect("no holder panics").take()
+        self.0.session.lock().expect("no holder panics").take()
     }
 
     fn take_for_a_socket(&self) -> Option<SessionBody> {
-        let mut session = self.session.lock().expect("no holder panics");
+        let mut session = self.0.session.lock().expect("no holder panics");
         session.take_if(|session| session.can_be_carried())
     }
 }

@@ -10,12 +10,13 @@
 //! Knows no route but the two shapes that `fold_path` names.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use percent_encoding::percent_decode_str;
@@ -23,6 +24,7 @@ use tower::ServiceBuilder;
 
 use super::problem::{AppError, write_problems};
 use crate::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_URI_BYTES_MAX};
+use crate::metrics::{ByReason, Metrics};
 
 /// Where the names of streams begin; before it the path is matched without regard to case.
 const STREAMS_AT: &str = "/v2/stream/";
@@ -30,8 +32,9 @@ const STREAMS_AT: &str = "/v2/stream/";
 const UI_AT: &str = "/v2/ui/";
 
 /// For the routes that any web page may read.
-pub(super) fn around_public(routes: Router) -> Router {
-    routes.layer(from_fn(check_head)).layer(from_fn(cors))
+pub(super) fn around_public(routes: Router, metrics: &Arc<Metrics>) -> Router {
+    let check_head = from_fn_with_state(Arc::clone(metrics), check_head);
+    routes.layer(check_head).layer(from_fn(cors))
 }
 
 /// For every request. It stands around the router and not inside, since `fold_path` has to change
@@ -114,18 +117,28 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, [allow, keep]).into_response()
 }
 
-async fn check_head(request: Request, next: Next) -> Result<Response, AppError> {
+async fn check_head(
+    State(metrics): State<Arc<Metrics>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, AppError> {
     let uri = request.uri();
-    if uri.path_and_query().map_or(0, |p| p.as_str().len()) > REQUEST_URI_BYTES_MAX {
-        return Err(AppError::UriTooLong);
-    }
-    if head_bytes(uri, request.headers()) > REQUEST_HEAD_BYTES_MAX {
-        return Err(AppError::HeadTooLarge);
-    }
-    if !is_decodable(uri.path()) {
-        return Err(AppError::BadPath);
-    }
-    Ok(next.run(request).await)
+    let path_and_query = uri.path_and_query().map_or(0, |p| p.as_str().len());
+    let error = if path_and_query > REQUEST_URI_BYTES_MAX {
+        AppError::UriTooLong
+    } else if head_bytes(uri, request.headers()) > REQUEST_HEAD_BYTES_MAX {
+        AppError::HeadTooLarge
+    } else if !is_decodable(uri.path()) {
+        AppError::BadPath
+    } else {
+        return Ok(next.run(request).await);
+    };
+    Err(counted(error, &metrics))
+}
+
+fn counted(error: AppError, metrics: &Metrics) -> AppError {
+    metrics.refusals.get_or_create(&ByReason { reason: error.reason() }).inc();
+    error
 }
 
 /// What the head took on the wire, but for the method and the host of an absolute form.

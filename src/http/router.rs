@@ -12,6 +12,7 @@ use super::{Front, info, middleware, stream, ui};
 /// Builds the public service. `extra` holds routes of other parts that are not for web pages: they
 /// get no CORS, but their `AppError`s are written like all others. It must have no fallback.
 pub fn router(front: Front, extra: Router) -> Router {
+    let metrics = Arc::clone(&front.metrics);
     let mut public = Router::new()
         .route("/v2/stream/{streams}", get(stream::open).head(stream::describe))
         .route("/", get(info::root))
@@ -32,7 +33,8 @@ pub fn router(front: Front, extra: Router) -> Router {
         // A method that a path does not have is a 404 too, as in the reference.
         .method_not_allowed_fallback(nothing_here)
         .with_state(Arc::new(front));
-    middleware::around_all(middleware::around_public(public).merge(extra))
+    let public = middleware::around_public(public, &metrics);
+    middleware::around_all(public.merge(extra))
 }
 
 async fn nothing_here() -> AppError {

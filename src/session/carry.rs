@@ -149,7 +149,10 @@ impl Carrier {
                     self.stall = None;
                     self.pending.advance(n);
                 }
-                Poll::Ready(_) => return Poll::Ready(Outcome::Over(EndReason::ClientClosed)),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Outcome::Over(EndReason::ClientClosed)),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Outcome::Over(EndReason::broken(error.kind())));
+                }
                 // The pump waits for full sockets too, and does it at less cost.
                 Poll::Pending if matches!(filled, Poll::Ready(Outcome::Live)) => return filled,
                 Poll::Pending => {
@@ -191,7 +194,8 @@ impl Carrier {
                     let n = u16::try_from(read.filled().len()).unwrap_or(u16::MAX);
                     self.dropped = self.dropped.saturating_add(n);
                 }
-                Ok(()) | Err(_) => return Poll::Ready(EndReason::ClientClosed),
+                Ok(()) => return Poll::Ready(EndReason::ClientClosed),
+                Err(error) => return Poll::Ready(EndReason::broken(error.kind())),
             }
             if usize::from(self.dropped) > limits::CLIENT_BYTES_MAX {
                 return Poll::Ready(EndReason::ClientTalks);

@@ -3,6 +3,7 @@
 //!
 //! Pure: it is told the time and what was sent, and answers what is due. No I/O, no clock.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub enum EndReason {
     Ended,
     /// It sent more than a reader has to say.
     ClientTalks,
+    /// Its system did not even acknowledge what was sent.
+    Vanished,
 }
 
 impl EndReason {
@@ -46,6 +49,7 @@ impl EndReason {
             Self::Blocked => "blocked",
             Self::Ended => "ended",
             Self::ClientTalks => "client_talks",
+            Self::Vanished => "vanished",
         }
     }
 }
@@ -57,6 +61,14 @@ impl From<&Told> for EndReason {
             Told::Blocked(_) => Self::Blocked,
             Told::Ended => Self::Ended,
         }
+    }
+}
+
+impl EndReason {
+    /// What a connection broke for, by what its socket said.
+    #[must_use]
+    pub fn broken(by: ErrorKind) -> Self {
+        if by == ErrorKind::TimedOut { Self::Vanished } else { Self::ClientClosed }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod intake;
 pub mod kafka;
 pub mod packed;
+pub mod peer;
 pub mod process;
 pub mod reading;
 pub mod sse;

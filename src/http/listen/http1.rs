@@ -4,7 +4,9 @@
 //! Over TLS there is no socket to give away; the stream stays, as the answer's body.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -12,7 +14,7 @@ use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,10 +23,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 
-use super::Connection;
 use super::channel::Channel;
 use super::wire::Wire;
-use crate::http::handover::{self, Taken};
+use super::{Connection, IDLE, STALLED, VANISHED};
+use crate::http::handover::{self, Takeable, Taken};
 use crate::http::problem::{AppError, answer_to_no_request};
 use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
 
@@ -85,27 +87,49 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
     let parts = http.into_parts();
     let wire = parts.io.into_inner();
     let half_a_head = !parts.read_buf.is_empty() || wire.holds_some();
+    let said = wire.said();
     match outcome {
         Outcome::IsHttp2 => return Some(wire.for_http2()),
         Outcome::StreamLeaves => {
             let taken = leaving.lock().expect("no holder panics").take();
             if let (Some(taken), Some(socket)) = (taken, wire.into_channel().into_socket()) {
+                connection.arrival.leaves();
                 taken.session.carry(socket, taken.transfer, &taken.head).await;
             }
         }
         Outcome::Ended(Ok(())) => wire.into_channel().linger().await,
-        Outcome::Ended(Err(error)) if error.is_parse() => wire.into_channel().linger().await,
+        Outcome::Ended(Err(error)) if error.is_parse() => {
+            said.into_iter().for_each(|reason| connection.ended(reason));
+            wire.into_channel().linger().await;
+        }
         // Half a head is answered; of a connection kept open for later nobody waits for one, and
         // an answer to nothing would be taken for that to the next request.
         Outcome::Ended(Err(error)) if error.is_timeout() && half_a_head => {
+            connection.ended(AppError::HeadTimeout.reason());
             let mut channel = wire.into_channel();
             let _ = channel.write_all(&answer_to_no_request(&AppError::HeadTimeout)).await;
             let _ = channel.flush().await;
             channel.linger().await;
         }
-        Outcome::Ended(Err(error)) => tracing::trace!(%error, "connection ended"),
+        Outcome::Ended(Err(error)) => {
+            if error.is_timeout() {
+                connection.ended(IDLE);
+            } else if let Some(reason) = silence(&error) {
+                connection.ended(reason);
+            }
+            tracing::trace!(%error, "connection ended");
+        }
     }
     None
+}
+
+/// Whether the connection broke for want of the client's bytes, and how.
+fn silence(error: &hyper::Error) -> Option<&'static str> {
+    let io = error.source()?.downcast_ref::<io::Error>()?;
+    // Ours has no number of the system's.
+    let is_ours = io.raw_os_error().is_none();
+    let is_timeout = io.kind() == io::ErrorKind::TimedOut;
+    is_timeout.then_some(if is_ours { STALLED } else { VANISHED })
 }
 
 async fn respond(
@@ -113,15 +137,25 @@ async fn respond(
     mut request: Request<Incoming>,
     leaving: Option<Leaving>,
 ) -> Result<Response, Infallible> {
+    connection.arrival.is_alive();
     request.extensions_mut().insert(ConnectInfo(connection.peer));
     let transfer = leaving.as_ref().and_then(|_| handover::fits(&request));
-    let response = connection.router.oneshot(request.map(Body::new)).await?;
+    // A length beside it is passed over, and hyper does not tell. Who reads the length sees another
+    // request after this one, so there is to be none (RFC 9112, 6.1).
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = connection.router.oneshot(request.map(Body::new)).await?;
     if let (Some(leaving), Some(transfer)) = (leaving, transfer)
         && let Some(taken) = handover::take(&response, transfer)
     {
         *leaving.lock().expect("no holder panics") = Some(taken);
         // hyper waits for an answer that never comes, and is taken apart meanwhile.
         return std::future::pending().await;
+    }
+    if let Some(stream) = response.extensions().get::<Takeable>() {
+        stream.holds(connection.arrival.carries());
+    }
+    if is_last {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }

@@ -30,8 +30,8 @@ use tower::ServiceExt;
 
 use self::lent::{Back, Lent};
 use self::pace::{Paced, Patience};
-use super::Connection;
 use super::wire::Wire;
+use super::{Connection, IDLE};
 use crate::http::handover::Takeable;
 use crate::limits::{
     CLOSE_MAX, H2_HEAD_BYTES_MAX, H2_PING_EVERY, H2_PING_TIMEOUT, H2_RECEIVE_BYTES_MAX,
@@ -89,6 +89,7 @@ pub(super) async fn drive(connection: &Connection, wire: Wire) {
         match idle.poll(cx, streams.is_empty()) {
             Due::Nothing => Poll::Pending,
             Due::Close => {
+                connection.ended(IDLE);
                 http.as_mut().graceful_shutdown();
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -126,12 +127,16 @@ async fn respond(
     connection: Connection,
     mut request: Request<Incoming>,
 ) -> Result<Response<Paced>, Infallible> {
+    connection.arrival.is_alive();
     request.extensions_mut().insert(ConnectInfo(connection.peer));
     let mut response = connection.router.oneshot(request.map(Body::new)).await?;
     // HTTP/2 says this in frames, and forbids the words (RFC 9113, 8.2.2).
     response.headers_mut().remove(header::CONNECTION);
     response.headers_mut().remove(header::TRANSFER_ENCODING);
     let session = response.extensions().get::<Takeable>().cloned();
+    if let Some(stream) = &session {
+        stream.holds(connection.arrival.carries());
+    }
     Ok(response.map(|body| Paced::new(body, session)))
 }
 

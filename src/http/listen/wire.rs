@@ -28,6 +28,8 @@ pub(super) struct Wire {
     channel: Channel,
     begins: Begins,
     instead: Option<Instead>,
+    /// Why an answer was replaced.
+    said: Option<&'static str>,
     is_http2: Arc<AtomicBool>,
 }
 
@@ -49,7 +51,7 @@ struct Instead {
 impl Wire {
     pub(super) fn new(channel: Channel) -> Self {
         let begins = Begins::Perhaps(Vec::new());
-        Self { channel, begins, instead: None, is_http2: Arc::default() }
+        Self { channel, begins, instead: None, said: None, is_http2: Arc::default() }
     }
 
     /// True as soon as the preface has been read; whoever reads gets nothing then.
@@ -67,6 +69,11 @@ impl Wire {
     pub(super) fn holds_some(&self) -> bool {
         let (Begins::Perhaps(held) | Begins::Known(held)) = &self.begins;
         !held.is_empty()
+    }
+
+    /// The reason that the client was told, if what it sent was no request.
+    pub(super) fn said(&self) -> Option<&'static str> {
+        self.said
     }
 
     pub(super) fn into_channel(self) -> Channel {
@@ -119,10 +126,11 @@ impl Wire {
 
     fn notices(&mut self, head: &[u8]) -> bool {
         if self.instead.is_none() {
-            let error = replaced(head);
-            self.instead = error.map(|e| Instead { bytes: answer_to_no_request(&e), written: 0 });
+            let Some(error) = replaced(head) else { return false };
+            self.said = Some(error.reason());
+            self.instead = Some(Instead { bytes: answer_to_no_request(&error), written: 0 });
         }
-        self.instead.is_some()
+        true
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) enum Written {
     /// Its bytes are not those of the others this time.
     OwnWay,
     /// Nobody is there any more.
-    Gone,
+    Gone(EndReason),
 }
 
 /// Writes a batch to a reader that stands where it begins. If not all of it was taken, the reader
@@ -87,7 +87,10 @@ pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Ins
     if batch.events > 0 && reader.state.owes_retry() || matches!(packed, Some(None)) {
         return Written::OwnWay;
     }
-    let Ok(n) = send(&reader.socket, &batch.bytes) else { return Written::Gone };
+    let n = match send(&reader.socket, &batch.bytes) {
+        Ok(n) => n,
+        Err(reason) => return Written::Gone(reason),
+    };
     if n > 0 && batch.events > 0 {
         reader.state.on_events(now);
     }
@@ -120,8 +123,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
         let Some(reader) = lane.readers.get_mut(slot) else { return Ok(Reached::Nothing) };
         let Some(lag) = reader.lag.as_mut() else { return Ok(Reached::Nothing) };
         if !lag.rest.is_empty() {
-            let n = send(&reader.socket, &lag.rest)
-                .map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
+            let n = send(&reader.socket, &lag.rest).map_err(Leave::Gone)?;
             if n > 0 {
                 lag.since = now;
                 lag.rest.advance(n);
@@ -155,8 +157,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
         let lag = reader.lag.as_mut().expect("it has a place");
         let mut n = 0;
         if !batch.bytes.is_empty() {
-            let sent = send(&reader.socket, &batch.bytes);
-            n = sent.map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
+            n = send(&reader.socket, &batch.bytes).map_err(Leave::Gone)?;
         }
         if n > 0 {
             lag.since = now;
@@ -203,9 +204,10 @@ fn alone_to(lane: &mut Lane, slot: u32, batch: &Batch, now: Instant) -> Bytes {
 }
 
 /// Writes as much as the socket takes; 0: it is full.
-fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, EndReason> {
     match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        other => other,
+        Err(error) => Err(EndReason::broken(error.kind())),
+        Ok(n) => Ok(n),
     }
 }

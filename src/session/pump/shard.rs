@@ -188,7 +188,7 @@ impl Shard {
                         let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
                     }
                     Written::OwnWay => own_way.push(slot),
-                    Written::Gone => gone.push(slot),
+                    Written::Gone(reason) => gone.push((slot, reason)),
                 }
             }
             let start = std::mem::replace(&mut lane.at, batch.end.clone());
@@ -196,8 +196,8 @@ impl Shard {
             bytes += whole * batch.bytes.len() as u64;
             lane.audience.delivered(events, bytes);
             batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, whole));
-            for slot in gone {
-                self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
+            for (slot, reason) in gone {
+                self.leave(number, slot, Leave::Gone(reason));
             }
             for slot in own_way {
                 self.lag_behind(number, slot, start.clone(), Bytes::new());
@@ -229,7 +229,8 @@ impl Shard {
         let number = u32::try_from(token >> 32).expect("half of it");
         let slot = u32::try_from(token & u64::from(u32::MAX)).expect("half of it");
         if flags.intersects(EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP) {
-            return self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
+            let reason = self.broken(number, slot);
+            return self.leave(number, slot, Leave::Gone(reason));
         }
         if flags.contains(EventFlags::IN)
             && let Some(reason) = self.talks(number, slot)
@@ -254,7 +255,17 @@ impl Shard {
                 too_much.then_some(EndReason::ClientTalks)
             }
             Err(Errno::AGAIN | Errno::INTR) => None,
-            Err(_) => Some(EndReason::ClientClosed),
+            Err(error) => Some(EndReason::broken(error.kind())),
+        }
+    }
+
+    /// What a connection has ended for.
+    fn broken(&mut self, number: u32, slot: u32) -> EndReason {
+        let reader = self.lanes.get_mut(&number).and_then(|lane| lane.readers.get_mut(slot));
+        let error = reader.map(|reader| rustix::net::sockopt::socket_error(&reader.socket));
+        match error {
+            Some(Ok(Err(error))) => EndReason::broken(error.kind()),
+            _ => EndReason::ClientClosed,
         }
     }
 

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
+use tidegate::http::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::harness::{PATIENCE, Reply, Server};
+use super::harness::{PATIENCE, Reply, Server, front};
 
 /// A body that never comes, and tells when it is dropped.
 struct Silent(Option<oneshot::Sender<()>>);
@@ -221,17 +222,27 @@ async fn a_stop_closes_the_port_and_idle_connections_and_waits_for_open_streams(
     timeout(PATIENCE, serving).await.expect("it ends").expect("well");
 }
 
-/// Runs itself once more as a process that may have few descriptors.
 #[test]
 fn a_lack_of_descriptors_only_delays() {
+    alone("a_lack_of_descriptors_only_delays", with_few_descriptors);
+}
+
+#[test]
+fn before_the_descriptors_run_out_the_oldest_connection_without_a_stream_goes() {
+    let name = "before_the_descriptors_run_out_the_oldest_connection_without_a_stream_goes";
+    alone(name, with_a_last_descriptor);
+}
+
+/// Runs a test of this file once more, as the only one of a process, whose descriptors it can count.
+fn alone(name: &str, test: impl Fn()) {
     const INSIDE: &str = "TIDEGATE_TEST_FEW_DESCRIPTORS";
-    let name = "http_contract::connections::a_lack_of_descriptors_only_delays";
+    let name = &format!("http_contract::connections::{name}");
     if std::env::var_os(INSIDE).is_some() {
-        return with_few_descriptors();
+        return test();
     }
     let this = std::env::current_exe().expect("a path");
     let output = std::process::Command::new(this)
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", name.as_str(), "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .expect("run");
@@ -239,15 +250,40 @@ fn a_lack_of_descriptors_only_delays() {
     assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
 }
 
-/// Leaves room for `free` descriptors more than are open, wherever those that were inherited lie.
-fn leave_descriptors(free: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+#[tokio::main(flavor = "current_thread")]
+async fn with_a_last_descriptor() {
+    let router = front(Settings::default()).0;
+    let last = free_descriptor(60);
+    let server = Server::with(router, |b| b.head_timeout(PATIENCE).descriptors_max(last));
+    // Each connection has two ends here.
+    let mut clients = Vec::new();
+    for n in 0..60 {
+        let mut client = server.connect().await;
+        client.write_all(b"GET /_info HTTP/1.1\r\n\r\n").await.expect("send");
+        assert_eq!(Reply::read_one(&mut client).await.status(), 200, "{n}");
+        clients.push(client);
+    }
+    // Those that came first have been closed, and the last ones have not.
+    let is_closed = async |client: &mut TcpStream| {
+        timeout(Duration::from_millis(200), client.read_u8()).await.is_ok()
+    };
+    assert!(is_closed(&mut clients[0]).await && is_closed(&mut clients[25]).await);
+    assert!(!is_closed(clients.last_mut().expect("sixty")).await);
+}
+
+/// The number that so many descriptors from now will have.
+fn free_descriptor(free: usize) -> u64 {
     let open: std::collections::BTreeSet<u64> = std::fs::read_dir("/proc/self/fd")
         .expect("Linux")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
-    let last = (0..).filter(|n| !open.contains(n)).nth(free).expect("there is always a next one");
-    let limit = Rlimit { current: Some(last), ..getrlimit(Resource::Nofile) };
+    (0..).filter(|n| !open.contains(n)).nth(free).expect("there is always a next one")
+}
+
+/// Leaves room for `free` descriptors more than are open, wherever those that were inherited lie.
+fn leave_descriptors(free: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit { current: Some(free_descriptor(free)), ..getrlimit(Resource::Nofile) };
     setrlimit(Resource::Nofile, limit).expect("lower than it was");
 }
 

@@ -13,6 +13,8 @@ use super::{eventually, free_port};
 pub struct Gateway {
     dir: tempfile::TempDir,
     ports: (u16, u16),
+    /// How many it may have; `None`: as many as the test.
+    descriptors: Option<u32>,
     running: Option<Process>,
 }
 
@@ -32,6 +34,16 @@ impl Gateway {
         let more = format!("{more}\n[intake]\nenabled = true\n");
         let source = |dir: &Path| format!("[embedded]\ndata_dir = {:?}\n{keys}\n", dir.join("log"));
         Self::start(source, streams, &more)
+    }
+
+    /// As `embedded`, with so few descriptors.
+    #[must_use]
+    pub fn embedded_within(descriptors: u32, streams: Streams<'_>, more: &str) -> Self {
+        let mut gateway = Self::embedded(streams, more);
+        assert!(gateway.terminate().success());
+        gateway.descriptors = Some(descriptors);
+        gateway.go();
+        gateway
     }
 
     /// The folder of its embedded log.
@@ -63,14 +75,14 @@ impl Gateway {
         };
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
-        let mut gateway = Self { dir, ports, running: None };
+        let mut gateway = Self { dir, ports, descriptors: None, running: None };
         gateway.go();
         gateway
     }
 
     /// Starts it (again) and waits until it listens.
     pub fn go(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = self.program();
         command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml"));
         command.args(["--listen", &self.public().to_string()]);
         command.args(["--admin-listen", &self.admin().to_string()]);
@@ -86,6 +98,14 @@ impl Gateway {
             lines.iter().any(|line| said.starts_with(line))
         });
         self.running = Some(process);
+    }
+
+    fn program(&self) -> Command {
+        let gateway = env!("CARGO_BIN_EXE_tidegate");
+        let Some(descriptors) = self.descriptors else { return Command::new(gateway) };
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")).arg(gateway);
+        command
     }
 
     /// Ends it at once (SIGKILL).
@@ -134,6 +154,17 @@ impl Gateway {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// The whole answer of the admin port.
+    #[must_use]
+    pub fn ask_admin(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.admin()).expect("the admin port answers");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("asked");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("answered");
+        text
+    }
+
     /// The sum of a metric over its labels.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
@@ -143,11 +174,7 @@ impl Gateway {
     /// The sum of a metric where `label` is among its labels, such as `reason="lifetime"`.
     #[must_use]
     pub fn metric_of(&self, name: &str, label: &str) -> f64 {
-        let mut socket = TcpStream::connect(self.admin()).expect("the admin port answers");
-        let request = b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
-        socket.write_all(request).expect("asked");
-        let mut text = String::new();
-        socket.read_to_string(&mut text).expect("answered");
+        let text = self.ask_admin("/metrics");
         let lines = text.lines().filter(|line| {
             let rest = line.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
