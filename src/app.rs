@@ -4,8 +4,11 @@
 //!  bind ─▶ build ─▶ "listening on …" ─▶ serve ─▶ SIGTERM ─▶ drain ─▶ streams end ─▶ log closed
 //! ```
 
-use std::io::Write;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use crate::feed::history::History;
 use crate::feed::lines::Lines;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
+use crate::gate::tokens::TokenHash;
 use crate::gate::{Gate, Opens};
 use crate::http::Front;
 use crate::http::listen::Bound;
@@ -36,7 +40,7 @@ use crate::session::{Pump, Sessions};
 use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::KafkaSource;
 use crate::source::{Sink, Source};
-use crate::{admin, demo, feed, gate, http, intake, limits, log, session, source};
+use crate::{admin, config, demo, feed, gate, http, intake, limits, log, session, source};
 
 mod descriptors;
 
@@ -69,7 +73,8 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
     let room = descriptors::share_out(&config.limits)?;
-    let (public, scheme) = public_port(config, room, &metrics)?;
+    let identity = identity(&config.limits)?;
+    let (public, scheme) = public_port(config, (&identity, room), &metrics)?;
     let admin = admin::bind(config.admin_listen)
         .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
     let addresses = (public.addr(), admin.addr());
@@ -83,7 +88,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     });
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
-    let (gate, sessions, hub) = readers(config, (&ground, room), &catalog, &metrics)?;
+    let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
     let controls = admin::Controls {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
@@ -166,13 +171,13 @@ pub fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Tls>> {
 /// The public port, taken and not served yet, and the scheme of its addresses.
 fn public_port(
     config: &Config,
-    room: Room,
+    (identity, room): (&Identity, Room),
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Bound, &'static str)> {
     let tls = tls(config, metrics)?;
     let limits = &config.limits;
     let crowd = crowd::Settings {
-        identity: identity(limits),
+        identity: identity.clone(),
         connections_max: room.connections,
         per_client: usize::try_from(limits.connections_per_client).unwrap_or(usize::MAX),
     };
@@ -193,7 +198,7 @@ fn public_port(
 /// Everything that stands between the source and the readers.
 fn readers(
     config: &Config,
-    (ground, room): (&Ground, Room),
+    (ground, identity, room): (&Ground, Identity, Room),
     catalog: &Arc<Catalog>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
@@ -209,7 +214,7 @@ fn readers(
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
     let gate = gate::Settings {
-        identity: identity(&config.limits),
+        identity,
         streams_max: room.streams,
         opens: config.limits.opens.map(|o| Opens { per_s: o.per_s, burst: o.burst }),
     };
@@ -287,22 +292,45 @@ fn shards(configured: u64) -> usize {
 }
 
 /// How clients are told apart, and what each may hold.
-fn identity(limits: &LimitsConfig) -> Identity {
-    let budgets = limits.budgets.iter();
+///
+/// # Errors
+/// When a file of tokens cannot be used.
+pub fn identity(limits: &LimitsConfig) -> anyhow::Result<Identity> {
     let header = match limits.client_from {
         ClientFrom::Header => ClientHeader::new(limits.client_ip_header.clone()),
         ClientFrom::ProxyProtocol => ClientHeader::ProxyProtocol,
     };
-    Identity {
+    let mut budgets: Vec<Budget> = Vec::new();
+    for config::Budget { name, prefixes, tokens_file, streams } in &limits.budgets {
+        let tokens: HashSet<TokenHash> = match tokens_file {
+            Some(file) => tokens(file)
+                .with_context(|| format!("budgets.{name}.tokens_file: {}", file.display()))?,
+            None => HashSet::new(),
+        };
+        let is_twice = budgets.iter().any(|other| !other.tokens.is_disjoint(&tokens));
+        anyhow::ensure!(!is_twice, "budgets.{name}.tokens_file: another budget has a token of it");
+        budgets.push(Budget { prefixes: prefixes.clone(), tokens, streams: *streams });
+    }
+    Ok(Identity {
         trusted: limits.trusted_proxies.clone(),
         header,
         ipv4_prefix: limits.ipv4_prefix,
         ipv6_prefix: limits.ipv6_prefix,
         streams: limits.streams_per_client,
-        budgets: budgets
-            .map(|b| Budget { prefixes: b.prefixes.clone(), streams: b.streams })
-            .collect(),
-    }
+        budgets,
+    })
+}
+
+fn tokens(file: &Path) -> anyhow::Result<HashSet<TokenHash>> {
+    let mut text = String::new();
+    let opened = File::open(file).context("cannot be read")?;
+    opened
+        .take(limits::TOKENS_FILE_BYTES_MAX)
+        .read_to_string(&mut text)
+        .context("cannot be read")?;
+    let is_whole = (text.len() as u64) < limits::TOKENS_FILE_BYTES_MAX;
+    anyhow::ensure!(is_whole, "is larger than {} bytes", limits::TOKENS_FILE_BYTES_MAX);
+    Ok(gate::tokens::parse(&text)?.into_keys().collect())
 }
 
 /// Scripts read these lines.

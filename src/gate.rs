@@ -27,6 +27,7 @@ mod books;
 pub mod client;
 pub mod crowd;
 mod rate;
+pub mod tokens;
 
 pub use books::SeatNumber;
 use books::{Books, Entered, Knocked};
@@ -37,7 +38,7 @@ use rate::Rate;
 /// Why a request was refused. One word each, the same in log, metric and answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// A trusted proxy did not say who the client is.
+    /// It cannot be said who the client is.
     NoClient(NoClient),
     /// The client holds its limit.
     ClientLimit {
@@ -66,6 +67,7 @@ impl Refusal {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::NoClient(NoClient::UnknownToken) => "unknown_token",
             Self::NoClient(_) => "no_client",
             Self::ClientLimit { .. } => "client_limit",
             Self::Rate { .. } => "rate",
@@ -320,7 +322,7 @@ impl Gate {
     /// Who a request comes from.
     ///
     /// # Errors
-    /// A trusted proxy does not say; it has been counted.
+    /// A trusted proxy does not say, or the token is none; it has been counted.
     pub fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Client, Refusal> {
         let client = self.settings.identity.of(peer, headers);
         client.map_err(|error| self.refused(Refusal::NoClient(error)))

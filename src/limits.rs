@@ -134,6 +134,12 @@ pub const INTAKE_EVENTS_MAX: usize = 10_000;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
 
+/// Characters of a bearer token. With fewer somebody might find one by trying.
+pub const TOKEN_BYTES_MIN: usize = 16;
+/// See `TOKEN_BYTES_MIN`.
+pub const TOKEN_BYTES_MAX: usize = 1024;
+/// Bytes of a file of tokens.
+pub const TOKENS_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Requests that wait for a seat of their own client, at the same time.
 pub const WAITING_MAX: usize = 1024;
 /// Of one client.

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     crate::app::tls(&config, &Metrics::new())?;
+    crate::app::identity(&config.limits)?;
     let mut out = std::io::stdout().lock();
     let source = match &config.source {
         SourceConfig::Kafka(kafka) => {

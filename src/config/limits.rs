@@ -1,6 +1,7 @@
 //! `[limits]` and `[budgets.NAME]`: how much there may be of anything, and who may hold how much.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -31,9 +32,13 @@ pub enum ClientFrom {
 /// `[budgets.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
-    /// Whose.
+    /// NAME.
+    pub name: String,
+    /// Whose: each client of these,
     pub prefixes: Vec<IpNet>,
-    /// Streams that each client of it may hold; 0: as many as it likes.
+    /// and each token in this file.
+    pub tokens_file: Option<PathBuf>,
+    /// Streams that each of them may hold; 0: as many as it likes.
     pub streams: u32,
 }
 
@@ -157,11 +162,15 @@ fn budgets(root: &mut Section<'_>, found: &mut Findings) -> Vec<Budget> {
         let mut section = Section::new(&path, Some(table));
         let prefixes = section.prefixes("prefixes", found);
         let streams = section.number("streams", 64, 0..=1_000_000, found);
-        if prefixes.is_empty() {
-            found.add(section.key("prefixes"), "names no prefix; a list of prefixes is accepted");
+        let tokens_file = section.text("tokens_file", found).filter(|file| !file.is_empty());
+        if prefixes.is_empty() && tokens_file.is_none() {
+            let says = "names no prefix; a list of prefixes is accepted, or a `tokens_file`";
+            found.add(section.key("prefixes"), says);
         }
         section.finish(found);
-        all.push(Budget { prefixes, streams: u32::try_from(streams).unwrap_or(u32::MAX) });
+        let (name, tokens_file) = (name.clone(), tokens_file.map(PathBuf::from));
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+        all.push(Budget { name, prefixes, tokens_file, streams });
     }
     all
 }

@@ -102,6 +102,19 @@ fn a_certificate_needs_its_key_and_a_key_its_certificate() {
 }
 
 #[test]
+fn a_budget_is_somebodys_and_proxies_that_speak_first_are_somebody() {
+    let with = |more: &str| format!("{LEAST}{more}\n");
+    let nobody = mistakes(&with("[budgets.a]\nstreams = 5"));
+    assert!(nobody[0].starts_with("budgets.a.prefixes: names no prefix"), "{nobody:?}");
+    let tokens = Config::parse(&with("[budgets.a]\ntokens_file = \"t\"")).expect("accepted");
+    assert_eq!(tokens.limits.budgets[0].tokens_file, Some("t".into()));
+    let proxy = mistakes(&with("[limits]\nclient_from = \"proxy_protocol\""));
+    assert!(proxy[0].starts_with("limits.client_from: nobody is trusted"), "{proxy:?}");
+    let other = mistakes(&with("[limits]\nclient_from = \"guess\""));
+    assert!(other[0].contains("header or proxy_protocol is accepted"), "{other:?}");
+}
+
+#[test]
 fn what_is_no_toml_is_said_with_its_place() {
     let all = mistakes("listen = \n");
     assert!(all.len() == 1 && all[0].contains("line 1"), "{all:?}");

@@ -4,15 +4,20 @@
 //!  peer's address ─┬─ not a trusted proxy ──────────────▶ the peer
 //!                  └─ a trusted proxy ─▶ the header ────▶ what it names, else a 400
 //!  whom the PROXY protocol named has taken the peer's place before
-//!  address ─▶ prefix (IPv4 /32, IPv6 /64) ─▶ Client {key, budget}
+//!  a known token ─▶ the token ────────────┐
+//!  address ─▶ prefix (IPv4 /32, IPv6 /64) ┴─▶ Client {key, budget}
 //! ```
 //! A header counts only from who is trusted: from anyone else it is passed over, as if it were not
 //! there. Pure: no I/O, no clock.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+
+use super::tokens::{self, TokenHash};
 
 /// Where trusted proxies name the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +56,14 @@ impl ClientHeader {
     }
 }
 
-/// A prefix that has a budget of its own.
+/// A budget of some clients' own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
-    /// Whose.
+    /// Whose: each client of these,
     pub prefixes: Vec<IpNet>,
-    /// Streams that each client of it may hold.
+    /// and each token of these, wherever it is used.
+    pub tokens: HashSet<TokenHash>,
+    /// Streams that each may hold.
     pub streams: u32,
 }
 
@@ -77,21 +84,25 @@ pub struct Identity {
     pub budgets: Vec<Budget>,
 }
 
-/// What limits are counted by: the first address of a client's prefix. IPv4 in IPv6's mapped form.
+/// What limits are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientKey(u128);
+pub struct ClientKey(Key);
 
-impl ClientKey {
-    /// The address, as it is shown.
-    #[must_use]
-    pub fn address(self) -> IpAddr {
-        Ipv6Addr::from(self.0).to_canonical()
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    /// The first address of a client's prefix; IPv4 in IPv6's mapped form.
+    Prefix([u8; 16]),
+    /// The beginning of a token's hash.
+    Token([u8; 16]),
 }
 
-impl std::fmt::Display for ClientKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.address().fmt(f)
+/// An address or the beginning of a token's hash, as it is shown.
+impl fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Key::Prefix(octets) => Ipv6Addr::from(octets).to_canonical().fmt(f),
+            Key::Token(short) => tokens::show(short, f),
+        }
     }
 }
 
@@ -106,7 +117,8 @@ pub struct Client {
     pub budget: u32,
 }
 
-/// A trusted proxy did not say who the client is.
+/// Why it cannot be said who the client is: a trusted proxy did not say, or the client says what is
+/// not so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoClient {
     /// The header is not there.
@@ -118,18 +130,27 @@ pub enum NoClient {
     /// A connection does not begin with a header of the PROXY protocol, but with this.
     #[error("This proxy is to begin with a header of the PROXY protocol (1 or 2); {0} came.")]
     NoProxyHeader(&'static str),
+    /// The request carries a token that is none. (Were it passed over, who mistyped one would find
+    /// out by refusals that say something else.)
+    #[error("The bearer token is not known here; without one your address counts.")]
+    UnknownToken,
 }
 
 impl Identity {
     /// Who the client behind a connection is.
     ///
     /// # Errors
-    /// When the peer is a trusted proxy and does not say.
+    /// When the peer is a trusted proxy and does not say; when there are tokens, and the request's
+    /// is none of them.
     pub fn of(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Client, NoClient> {
         let peer = peer.to_canonical();
         let is_in_a_header = self.header != ClientHeader::ProxyProtocol && self.trusts(peer);
         let address = if is_in_a_header { self.behind_proxy(headers)? } else { peer };
         let address = address.to_canonical();
+        if let Some((token, streams)) = self.token(headers)? {
+            let key = ClientKey(Key::Token(token.short()));
+            return Ok(Client { key, address, budget: unlimited_if_0(streams) });
+        }
         Ok(Client { key: self.key(address), address, budget: self.budget(address) })
     }
 
@@ -137,6 +158,17 @@ impl Identity {
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|prefix| prefix.contains(&peer))
+    }
+
+    /// The token that a request carries, and its budget. Where nobody has one they are not ours,
+    /// and nobody looks at them.
+    fn token(&self, headers: &HeaderMap) -> Result<Option<(TokenHash, u32)>, NoClient> {
+        if self.budgets.iter().all(|budget| budget.tokens.is_empty()) {
+            return Ok(None);
+        }
+        let Some(token) = TokenHash::carried(headers) else { return Ok(None) };
+        let own = self.budgets.iter().find(|budget| budget.tokens.contains(&token));
+        own.map(|budget| Some((token, budget.streams))).ok_or(NoClient::UnknownToken)
     }
 
     /// Without a limit a header that is missing harms nobody, and the proxy is the client.
@@ -180,22 +212,23 @@ impl Identity {
             IpAddr::V4(v4) => {
                 let mask = u32::MAX.checked_shl(u32::from(32 - self.ipv4_prefix.min(32)));
                 let masked = Ipv4Addr::from(u32::from(v4) & mask.unwrap_or(0));
-                ClientKey(masked.to_ipv6_mapped().into())
+                ClientKey(Key::Prefix(masked.to_ipv6_mapped().octets()))
             }
             IpAddr::V6(v6) => {
                 let mask = u128::MAX.checked_shl(u32::from(128 - self.ipv6_prefix.min(128)));
-                ClientKey(u128::from(v6) & mask.unwrap_or(0))
+                ClientKey(Key::Prefix((u128::from(v6) & mask.unwrap_or(0)).to_be_bytes()))
             }
         }
     }
 
     pub(super) fn budget(&self, address: IpAddr) -> u32 {
         let own = self.budgets.iter().find(|b| b.prefixes.iter().any(|p| p.contains(&address)));
-        match own.map_or(self.streams, |budget| budget.streams) {
-            0 => u32::MAX,
-            streams => streams,
-        }
+        unlimited_if_0(own.map_or(self.streams, |budget| budget.streams))
     }
+}
+
+fn unlimited_if_0(streams: u32) -> u32 {
+    if streams == 0 { u32::MAX } else { streams }
 }
 
 /// An address, with or without brackets and a port.
@@ -230,6 +263,8 @@ mod tests {
 
     use super::*;
 
+    const TOKEN: &str = "a-token-of-somebody-in-the-tests";
+
     fn identity(header: &str) -> Identity {
         Identity {
             trusted: vec!["10.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("one")],
@@ -239,6 +274,7 @@ mod tests {
             streams: 64,
             budgets: vec![Budget {
                 prefixes: vec!["192.0.2.0/24".parse().expect("a prefix")],
+                tokens: HashSet::from([TokenHash::of(TOKEN.as_bytes())]),
                 streams: 500,
             }],
         }
@@ -309,5 +345,29 @@ mod tests {
         let of = |a: &str| all.of(a.parse().expect("an address"), &HeaderMap::new());
         let (a, b) = (of("203.0.113.5").expect("one"), of("198.51.100.1").expect("one"));
         assert_eq!((a.key, a.budget), (b.key, u32::MAX));
+    }
+
+    #[test]
+    fn a_known_token_is_its_own_client_wherever_it_comes_from_and_another_is_none() {
+        let bearer = format!("Bearer {TOKEN}");
+        let with =
+            |address: &str, value: &str| who("X-Client-IP", address, &[("authorization", value)]);
+        let here = with("203.0.113.5", &bearer).expect("known");
+        let there = with("2001:db8::1", &bearer).expect("known");
+        assert_eq!((here.key, here.budget), (there.key, 500));
+        assert_eq!(here.address.to_string(), "203.0.113.5", "its own address is known too");
+        assert!(here.key.to_string().starts_with("token-") && here.key.to_string().len() == 14);
+        let without = who("X-Client-IP", "203.0.113.5", &[]).expect("a client");
+        assert_ne!(here.key, without.key);
+        assert_eq!(with("203.0.113.5", "Bearer other"), Err(NoClient::UnknownToken));
+        assert_eq!(with("203.0.113.5", "Basic eDp5"), Ok(without));
+        // A trusted proxy has to say who comes all the same.
+        assert!(matches!(with("10.0.0.1", &bearer), Err(NoClient::Missing(_))));
+        // Where there are no tokens they are somebody else's.
+        let mut none = identity("X-Client-IP");
+        none.budgets.iter_mut().for_each(|budget| budget.tokens.clear());
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer other".parse().expect("legal"));
+        assert_eq!(none.of("203.0.113.5".parse().expect("an address"), &headers), Ok(without));
     }
 }

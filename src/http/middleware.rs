@@ -96,7 +96,7 @@ pub(super) const CORS: [(HeaderName, &str); 4] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        "accept, cache-control, content-type, last-event-id, x-requested-with",
+        "accept, authorization, cache-control, content-type, last-event-id, x-requested-with",
     ),
     (header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag, retry-after, x-stream-gap"),
 ];

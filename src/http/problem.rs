@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::middleware::CORS;
 use crate::gate::Refusal;
+use crate::gate::client::NoClient;
 use crate::limits::{ECHO_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_URI_BYTES_MAX};
 use crate::session::OpenError;
 
@@ -85,6 +86,7 @@ impl AppError {
             | Self::BadPosition(_)
             | Self::Open(OpenError::TooManyPartitions { .. }) => StatusCode::BAD_REQUEST,
             Self::Refused(why) | Self::Open(OpenError::Refused(why)) => match why {
+                Refusal::NoClient(NoClient::UnknownToken) => StatusCode::UNAUTHORIZED,
                 Refusal::NoClient(_) => StatusCode::BAD_REQUEST,
                 Refusal::ClientLimit { .. } | Refusal::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Refusal::Draining | Refusal::Full | Refusal::SourceUnavailable | Refusal::Feeds => {
@@ -203,16 +205,23 @@ struct Softly;
 fn refusal_in_words(why: &Refusal) -> (&'static str, &'static str, String) {
     let unavailable = |detail: &str| ("unavailable", "Service Unavailable", detail.to_owned());
     match why {
+        Refusal::NoClient(error @ NoClient::UnknownToken) => {
+            ("unauthorized", "Unauthorized", error.to_string())
+        }
         Refusal::NoClient(error) => ("bad_request", "Bad Request", error.to_string()),
         Refusal::ClientLimit { held, limit } => (
             "too_many_requests",
             "Too Many Concurrent Connections From Your Client IP",
-            format!("Your address holds {held} streams; {limit} are accepted at the same time."),
+            format!(
+                "Your address or token holds {held} streams; {limit} are accepted at the same time."
+            ),
         ),
         Refusal::Rate { wait_s } => (
             "too_many_requests",
             "Too Many New Connections From Your Client IP",
-            format!("Your address opens streams too fast; the next is accepted in {wait_s} s."),
+            format!(
+                "Your address or token opens streams too fast; the next is accepted in {wait_s} s."
+            ),
         ),
         Refusal::Draining => unavailable("This host is going down; another one will answer."),
         Refusal::Full => unavailable("This host holds as many streams as it may."),
@@ -280,6 +289,9 @@ fn fill(response: &mut Response, problem: &Problem, method: &str, uri: &str) {
     headers.insert(header::CONTENT_TYPE, fixed("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, fixed("no-store"));
     headers.insert(header::CONTENT_LENGTH, text.len().into());
+    if problem.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, fixed("Bearer error=\"invalid_token\""));
+    }
     if let Some(seconds) = problem.retry_after_s {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }

@@ -265,7 +265,7 @@ async fn a_preflight_is_answered_anywhere_and_allows_what_clients_send() {
         assert_eq!((reply.status(), reply.body.len()), (204, 0), "{uri}");
         assert_eq!(reply.header("access-control-allow-origin"), "*");
         let allowed = reply.header("access-control-allow-headers");
-        for name in ["last-event-id", "cache-control", "accept", "content-type"] {
+        for name in ["last-event-id", "cache-control", "accept", "content-type", "authorization"] {
             assert!(allowed.contains(name), "{name} in {allowed}");
         }
     }

@@ -18,3 +18,4 @@ mod positions;
 mod proxy_protocol;
 mod pump;
 mod support;
+mod tokens;

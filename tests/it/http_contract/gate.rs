@@ -200,3 +200,48 @@ async fn who_opens_too_fast_is_told_when_the_next_is_due() {
         held.push(from(2, &live).await);
     }
 }
+
+#[tokio::test]
+async fn a_token_has_one_account_wherever_it_comes_from_and_one_that_is_none_is_a_401() {
+    const TOKEN: &str = "an-account-of-one-partner";
+    let mut settings = settings(100, 1);
+    settings.identity.budgets = vec![tidegate::gate::client::Budget {
+        prefixes: Vec::new(),
+        tokens: [tidegate::gate::tokens::TokenHash::of(TOKEN.as_bytes())].into(),
+        streams: 3,
+    }];
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    for live in Live::each_way_with(&settings) {
+        let mut held = vec![from(1, &live).await];
+        for host in [1, 2, 3] {
+            let open = Stream::open_from([127, 0, 0, host], &live.server, URI, &bearer);
+            held.push(open.await);
+            assert_eq!(held.last().expect("one").head.status(), 200, "{host}");
+        }
+        let full = live.server.request(&format!("GET {URI}"), &bearer).await;
+        let problem = full.problem(429, "too_many_requests");
+        assert!(problem["detail"].as_str().expect("a text").contains("holds 3 streams; 3 are"));
+        // The address has its own account beside it.
+        held.push(from(2, &live).await);
+        live.server.get(URI).await.problem(429, "too_many_requests");
+        for line in [format!("GET {URI}"), format!("HEAD {URI}")] {
+            let wrong = "authorization: bearer an-account-of-no-partner\r\n";
+            let reply = live.server.request(&line, wrong).await;
+            assert_eq!(reply.status(), 401);
+            assert_eq!(reply.header("www-authenticate"), "Bearer error=\"invalid_token\"");
+            if line.starts_with("GET") {
+                let problem = reply.problem(401, "unauthorized");
+                assert!(!problem.to_string().contains("no-partner"), "{problem}");
+            }
+        }
+        // A browser too has to be told.
+        let wrong = format!("{BROWSER}authorization: Bearer of-nobody\r\n");
+        live.server.request(&format!("GET {URI}"), &wrong).await.problem(401, "unauthorized");
+        let counted = "tidegate_refusals_total{reason=\"unknown_token\"} 3\n";
+        let metrics = live.metrics.render();
+        assert!(metrics.contains(counted) && !metrics.contains("partner"), "{metrics}");
+        assert_eq!(live.gate.held(), 5);
+        drop(held);
+        held_is(&live, 0).await;
+    }
+}
