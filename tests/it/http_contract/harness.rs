@@ -12,6 +12,7 @@ use tidegate::event::{Offset, Record, TimestampMs, TopicName, TopicPartition};
 use tidegate::feed::history::History;
 use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
+use tidegate::gate::crowd::Crowd;
 use tidegate::gate::{Gate, Settings as GateSettings};
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::limits::STALL_MAX;
@@ -170,6 +171,14 @@ impl Live {
         let router = router(front, Router::new());
         let server = Server::of(router.clone());
         Self { server, router, gate, hub, sessions, metrics }
+    }
+
+    /// The same on another port, whose connections are counted.
+    pub(super) fn counting(mut self, crowd: &Arc<Crowd>) -> Self {
+        let crowd = Arc::clone(crowd);
+        let patient = |bound: listen::Bound| bound.head_timeout(PATIENCE).crowd(crowd);
+        self.server = Server::with(self.router.clone(), patient);
+        self
     }
 
     /// Waits until as many streams are open.

@@ -10,7 +10,7 @@ use super::harness::{Live, PATIENCE, Reply, Server};
 
 /// An open stream: its head, and its chunks one by one.
 pub(super) struct Stream {
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
     pub(super) head: Reply,
 }
 

@@ -33,13 +33,13 @@ use crate::support::gateway::Gateway;
 const STREAM: &str = "/v2/stream/recentchange";
 
 /// A certificate of its own, made now.
-struct Identity {
+pub(super) struct Identity {
     cert: rcgen::Certificate,
     key: String,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
         Self { key: made.signing_key.serialize_pem(), cert: made.cert }
     }
@@ -50,12 +50,12 @@ impl Identity {
 }
 
 /// The files of a certificate.
-struct Files {
+pub(super) struct Files {
     dir: tempfile::TempDir,
 }
 
 impl Files {
-    fn of(identity: &Identity) -> Self {
+    pub(super) fn of(identity: &Identity) -> Self {
         let files = Self { dir: tempfile::tempdir().expect("a folder") };
         files.hold(identity);
         files
@@ -79,7 +79,7 @@ impl Files {
         tls.look_every(Duration::from_millis(20))
     }
 
-    fn serve(&self, router: Router, metrics: &Metrics) -> Server {
+    pub(super) fn serve(&self, router: Router, metrics: &Metrics) -> Server {
         let tls = self.tls(metrics);
         Server::with(router, |bound| bound.head_timeout(PATIENCE).tls(tls))
     }
@@ -106,7 +106,10 @@ async fn greet_with(
     timeout(PATIENCE, greeting).await.expect("in time")
 }
 
-async fn greet(server: &Server, trusted: &Identity) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn greet(
+    server: &Server,
+    trusted: &Identity,
+) -> std::io::Result<TlsStream<TcpStream>> {
     greet_with(server, trusted, &["http/1.1"], rustls::DEFAULT_VERSIONS).await
 }
 
@@ -118,7 +121,7 @@ async fn read_whole(stream: &mut TlsStream<TcpStream>) -> Reply {
     Reply::parse(&bytes)
 }
 
-async fn until(stream: &mut TlsStream<TcpStream>, text: &str) {
+pub(super) async fn until(stream: &mut TlsStream<TcpStream>, text: &str) {
     let mut all = String::new();
     while !all.contains(text) {
         let byte = timeout(PATIENCE, stream.read_u8()).await.expect("in time");
