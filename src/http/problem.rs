@@ -46,7 +46,7 @@ pub enum AppError {
     BadPosition(String),
     /// What the session found: 404, 400 or 503.
     Open(OpenError),
-    /// 503: the gate's refusal.
+    /// 400, 403, 429, 503: the gate's refusal.
     Refused(Refusal),
     /// 500: our mistake, which has been logged.
     Internal,
@@ -86,6 +86,7 @@ impl AppError {
             | Self::Open(OpenError::TooManyPartitions { .. }) => StatusCode::BAD_REQUEST,
             Self::Refused(why) | Self::Open(OpenError::Refused(why)) => match why {
                 Refusal::NoClient(_) => StatusCode::BAD_REQUEST,
+                Refusal::Blocked(_) => StatusCode::FORBIDDEN,
                 Refusal::ClientLimit { .. } | Refusal::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Refusal::Draining | Refusal::Full | Refusal::SourceUnavailable | Refusal::Feeds => {
                     StatusCode::SERVICE_UNAVAILABLE
@@ -161,7 +162,7 @@ impl AppError {
             return None;
         };
         let range = match why {
-            Refusal::NoClient(_) => return None,
+            Refusal::NoClient(_) | Refusal::Blocked(_) => return None,
             // Its own streams last as long as they last.
             Refusal::ClientLimit { .. } => 5..=15,
             Refusal::Rate { wait_s } => *wait_s..=wait_s.saturating_add(2),
@@ -196,6 +197,12 @@ fn refusal_in_words(why: &Refusal) -> (&'static str, &'static str, String) {
     let unavailable = |detail: &str| ("unavailable", "Service Unavailable", detail.to_owned());
     match why {
         Refusal::NoClient(error) => ("bad_request", "Bad Request", error.to_string()),
+        Refusal::Blocked(None) => {
+            ("forbidden", "Forbidden", "Your address has been blocked.".into())
+        }
+        Refusal::Blocked(Some(reason)) => {
+            ("forbidden", "Forbidden", format!("Your address has been blocked: {reason}"))
+        }
         Refusal::ClientLimit { held, limit } => (
             "too_many_requests",
             "Too Many Concurrent Connections From Your Client IP",
