@@ -113,12 +113,9 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
             ..Default::default()
         },
     };
-    let mut extra = axum::Router::new();
-    if config.intake {
-        let sink = Arc::clone(&ground.sink);
-        extra = intake::router(IntakeState::new(catalog, sink, metrics));
-    }
-    let router = http::router(front, extra);
+    let sink = config.intake.then(|| Arc::clone(&ground.sink));
+    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
+    let router = http::router(front, extra.unwrap_or_default());
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
@@ -170,6 +167,9 @@ fn blocks(
         SourceConfig::Kafka(_) => None,
     };
     let dir = config.state.dir.clone().or(beside_the_log);
+    if dir.is_none() {
+        tracing::warn!("state_dir is not set: blocks and their audit trail are not kept on disk");
+    }
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let host = format!("{node}:{}", public.port());
     let desk = Desk::open(Arc::clone(gate), dir.as_deref(), &host, Arc::clone(metrics));

@@ -212,8 +212,8 @@ impl Knock {
             return Err(gate.refused(Refusal::Draining));
         }
         let mut state = gate.lock();
-        // Again, and under this lock: it may have been blocked while it waited, and the streams that
-        // a block ends are looked through under the same.
+        // Again, and under this lock: it may have been blocked while it waited, and the streams
+        // that a block ends are looked through under the same.
         if let Some(blocked) = gate.blocked(self.client.address) {
             drop(state);
             return Err(gate.refused(blocked));

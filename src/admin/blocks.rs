@@ -1,9 +1,9 @@
 //! `/admin/blocks`: who is blocked, and to change that while the gateway runs.
 //!
 //! ```text
-//!  GET                                          what is in force, who decided it, why and until when
-//!  POST {prefix, for, reason, by, force}        one more, or another end for one that there is
-//!  DELETE ?prefix=&by=&reason=                  the block of this very prefix ends
+//!  GET                                      what is in force, who decided it, why, until when
+//!  POST {prefix, for, reason, by, force}    one more, or another end for one that there is
+//!  DELETE ?prefix=&by=&reason=              the block of this very prefix ends
 //! ```
 //! `order` says what may be asked for, `desk` does it, `kept` and `share` see that it lasts.
 

@@ -1,5 +1,5 @@
-//! `state_dir` and `[blocks]`: where this gateway keeps what operators decide, and how gateways share
-//! it.
+//! `state_dir` and `[blocks]`: where this gateway keeps what operators decide, and how gateways
+//! share it.
 
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@
 //! the same order (`Knock::enter`, under the lock of the seats).
 
 use std::net::IpAddr;
-use std::sync::{Arc, RwLockReadGuard};
+use std::sync::RwLockReadGuard;
 
 use http::HeaderMap;
 
@@ -71,12 +71,12 @@ impl Gate {
         Some(Refusal::Blocked(blocking.reason.clone()))
     }
 
-    /// Who a request comes from that is not for a stream. Nothing is held for it, so a trusted proxy
-    /// need not say whom it speaks for; it is its own client then.
+    /// Whether a request that is not for a stream may pass. Nothing is held for it, so a trusted
+    /// proxy need not say whom it speaks for; it is its own client then.
     ///
     /// # Errors
     /// It is blocked; it has been counted.
-    pub fn let_pass(self: &Arc<Self>, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn let_pass(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
         let client = self.settings.identity.of(peer, headers);
         let address = client.map_or(peer.to_canonical(), |Client { address, .. }| address);
         self.blocked(address).map_or(Ok(()), |why| Err(self.refused(why)))

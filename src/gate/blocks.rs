@@ -5,9 +5,9 @@
 //!  address, time ─▶ blocking: the longest prefix that holds it and whose block is in force
 //! ```
 //! Changes come from operators of this host and, through a log, from other hosts; in any order, and
-//! again and again. Each prefix has the latest change, by (time, host), so all who have seen the same
-//! changes know the same. A removal is a change too, and is kept for as long as an older block of
-//! that prefix may still turn up somewhere.
+//! again and again. Each prefix has the latest change, by (time, host), so all who have seen the
+//! same changes know the same. A removal is a change too, and is kept for as long as an older block
+//! of that prefix may still turn up somewhere.
 //!
 //! Pure: no I/O, no clock. The time is given.
 

@@ -23,8 +23,8 @@ pub struct ReadTo {
 /// What was read on.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// It is another log than before, read from its beginning (at first, and when the topic was made
-    /// anew): what the old one said is not in it.
+    /// It is another log than before, read from its beginning (at first, and when the topic was
+    /// made anew): what the old one said is not in it.
     pub anew: bool,
     /// Records, those of one key in their order.
     pub records: Vec<Record>,

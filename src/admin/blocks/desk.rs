@@ -307,7 +307,7 @@ impl Desk {
     }
 }
 
-/// Now, but after what is known: who decides here has seen that, whatever another host's clock said.
+/// Now, but after what is known: who decides here has seen that, whatever another clock said.
 fn after(now: TimestampMs, known: Option<&Change>) -> TimestampMs {
     known.map_or(now, |known| now.max(TimestampMs(known.at.0.saturating_add(1))))
 }

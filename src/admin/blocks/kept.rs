@@ -83,8 +83,9 @@ impl Store {
     pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
         let failed = |error| StateError::Io { path: dir.to_owned(), error };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+        // What is in it must not be gone with it. (Not every folder above may be looked into.)
+        for parent in dir.ancestors().skip(1) {
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
         }
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);

@@ -119,8 +119,8 @@ pub fn danger(prefix: &IpNet, proxies: &[IpNet], operator: &[IpAddr]) -> Option<
     let meets = |proxy: &&IpNet| prefix.contains(*proxy) || proxy.contains(prefix);
     proxies.iter().find(meets).map(|proxy| {
         format!(
-            "{prefix} and {proxy} of limits.trusted_proxies meet: a block is of clients by their own \
-             addresses, and a proxy's clients would notice nothing"
+            "{prefix} and {proxy} of limits.trusted_proxies meet: a block is of clients by their \
+             own addresses, and a proxy's clients would notice nothing"
         )
     })
 }

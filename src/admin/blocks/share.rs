@@ -139,8 +139,9 @@ impl Share {
                 Some(change)
             }
             Err(says) => {
-                tracing::warn!(topic, offset = %record.offset, %prefix, says, "a record is no block");
-                // It may be a later version's: it is left as it is until somebody decides anew here.
+                let offset = record.offset;
+                tracing::warn!(topic, %offset, %prefix, says, "a record is no block");
+                // It may be a later version's: it is left alone until somebody decides anew here.
                 match self.desk.gate().blocks().get(&prefix) {
                     Some(known) => self.says.insert(prefix, known.clone()),
                     None => self.says.remove(&prefix),
