@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 use crate::session::Sessions;
 
 mod access;
+pub mod audit;
+pub mod blocks;
 mod problem;
 mod readiness;
 
@@ -52,6 +54,8 @@ pub struct Controls {
     pub gate: Arc<Gate>,
     /// What each stream is.
     pub sessions: Arc<Sessions>,
+    /// Who is blocked.
+    pub blocks: Arc<blocks::Desk>,
     /// Ends the process as SIGTERM does, when it is cancelled.
     pub stop: CancellationToken,
 }
@@ -138,6 +142,7 @@ impl Bound {
 fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/admin/drain", post(drain).fallback(async || Problem::method("POST")))
+        .merge(blocks::routes())
         .layer(from_fn_with_state(Arc::clone(&admin), access::check));
     Router::new()
         .route("/metrics", get(async |State(admin): Admins| exposition(&admin.metrics)))

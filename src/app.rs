@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::descriptors::Room;
+use crate::admin::blocks::{Desk, Share};
 use crate::admin::{Access, Admin};
 use crate::catalog::Catalog;
 use crate::config::{
@@ -37,8 +38,9 @@ use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::session::{Pump, Sessions};
+use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
-use crate::source::kafka::KafkaSource;
+use crate::source::kafka::{KafkaControl, KafkaSource};
 use crate::source::{Sink, Source};
 use crate::{admin, config, demo, feed, gate, http, intake, limits, log, session, source};
 
@@ -48,6 +50,8 @@ mod descriptors;
 struct Ground {
     source: Arc<dyn Source>,
     sink: Arc<dyn Sink>,
+    /// Where the gateways of this cluster tell each other what operators decide.
+    control: Option<Arc<dyn ControlLog>>,
     /// The embedded log, to be closed last.
     log: Option<Arc<Log>>,
 }
@@ -89,9 +93,12 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
+    // Before anybody is served.
+    let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
     let controls = admin::Controls {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
+        blocks,
         stop: stop.asked.clone(),
     };
     desk.controls.set(controls).expect("set once");
@@ -115,12 +122,9 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
             ..Default::default()
         },
     };
-    let mut extra = axum::Router::new();
-    if config.intake {
-        let sink = Arc::clone(&ground.sink);
-        extra = intake::router(IntakeState::new(catalog, sink, metrics));
-    }
-    let router = http::router(front, extra);
+    let sink = config.intake.then(|| Arc::clone(&ground.sink));
+    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
+    let router = http::router(front, extra.unwrap_or_default());
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
@@ -132,6 +136,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     shutdown.cancel();
     end(tasks, &gate, &sessions).await;
     tail.abort();
+    sharing.abort();
     if let Some(log) = ground.log {
         log.close().await;
     }
@@ -157,6 +162,46 @@ async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
 fn access(config: &Config) -> anyhow::Result<Access> {
     let Some(file) = &config.admin_token_file else { return Ok(Access::default()) };
     Access::with_token_in(file).with_context(|| format!("admin_token_file {}", file.display()))
+}
+
+/// Who is blocked, from the disk; and the task that ends blocks and shares them.
+fn blocks(
+    config: &Config,
+    ground: &Ground,
+    (gate, public): (&Arc<Gate>, SocketAddr),
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<Desk>, AbortHandle)> {
+    let beside_the_log = match &config.source {
+        SourceConfig::Embedded(embedded) => Some(embedded.data_dir.join("state")),
+        SourceConfig::Kafka(_) => None,
+    };
+    let dir = config.state.dir.clone().or(beside_the_log);
+    if dir.is_none() {
+        tracing::warn!("state_dir is not set: blocks and their audit trail are not kept on disk");
+    }
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = format!("{node}:{}", public.port());
+    let desk = Desk::open(Arc::clone(gate), dir.as_deref(), &host, Arc::clone(metrics));
+    let desk = desk.context("read who is blocked")?;
+    let share = ground.control.clone().map(|log| Share::new(Arc::clone(&desk), log));
+    let swept = Arc::clone(&desk);
+    let task = tokio::spawn(async move {
+        let sweep = async move {
+            loop {
+                tokio::time::sleep(limits::BLOCKS_SWEEP_EVERY).await;
+                let desk = Arc::clone(&swept);
+                let _ = tokio::task::spawn_blocking(move || desk.sweep()).await;
+            }
+        };
+        let share = async move {
+            match share {
+                Some(share) => share.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(sweep, share)
+    });
+    Ok((desk, task.abort_handle()))
 }
 
 /// What the public port speaks TLS with, if it does.
@@ -244,14 +289,17 @@ fn ground(config: &Config) -> anyhow::Result<Ground> {
     match &config.source {
         SourceConfig::Kafka(kafka) => {
             let source = kafka_source(kafka)?;
-            Ok(Ground { sink: Arc::clone(&source) as _, source, log: None })
+            let control = config.state.blocks_topic.clone();
+            let control = control.map(|t| KafkaControl::new(Arc::clone(&source), t) as _);
+            Ok(Ground { sink: Arc::clone(&source) as _, source, control, log: None })
         }
         SourceConfig::Embedded(embedded) => {
             let log = Log::open(log_settings(embedded)).with_context(|| {
                 format!("open the embedded log in {}", embedded.data_dir.display())
             })?;
             let source = EmbeddedSource::new(Arc::clone(&log));
-            Ok(Ground { sink: Arc::clone(&source) as _, source, log: Some(log) })
+            let sink = Arc::clone(&source) as _;
+            Ok(Ground { sink, source, control: None, log: Some(log) })
         }
     }
 }

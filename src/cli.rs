@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin;
+mod block;
 mod check;
 #[cfg(target_os = "linux")]
 mod load;
@@ -35,6 +37,9 @@ enum Command {
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say who gets no streams from a running gateway, and see who does not
+    #[command(subcommand)]
+    Block(block::BlockCommand),
     /// Write events into a stream, one JSON object a line
     Produce(produce::ProduceArgs),
     #[cfg(target_os = "linux")]
@@ -97,6 +102,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Config(ConfigCommand::Check { config }) => check::run(&config),
+        Command::Block(command) => block::run(command),
         Command::Produce(args) => produce::run(args),
         #[cfg(target_os = "linux")]
         Command::Load(args) => load::run(&args),

@@ -17,10 +17,12 @@ use crate::event::TopicName;
 
 mod limits;
 mod reader;
+mod state;
 
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens};
 pub use reader::Mistake;
 use reader::{Findings, Section};
+pub use state::StateConfig;
 
 /// Everything that is wrong with a config.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +137,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// What operators decide while it runs.
+    pub state: StateConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
 }
@@ -187,7 +191,12 @@ impl Config {
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
         intake.finish(found);
+        let state = StateConfig::read(&mut root, found);
         let streams = streams(root.table("streams", found), found);
+        let control = state.blocks_topic.as_ref();
+        if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
+            found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
+        }
         root.finish(found);
         let source = source?;
         let intake = enabled;
@@ -200,6 +209,7 @@ impl Config {
             streams,
             session,
             limits,
+            state,
             intake,
         })
     }
@@ -210,6 +220,7 @@ impl Config {
         let mut found = Findings::default();
         let session = session(None, &mut found);
         let limits = LimitsConfig::read(&mut Section::new("", None), &mut found);
+        let state = StateConfig::read(&mut Section::new("", None), &mut found);
         let mut embedded = Section::new("embedded", None);
         let mut embedded = self::embedded(&mut embedded, &mut found);
         embedded.data_dir = data_dir.to_owned();
@@ -224,6 +235,7 @@ impl Config {
             streams,
             session,
             limits,
+            state,
             intake: true,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  identify (client) ─▶ knock: rate, the client's own limit ─▶ the request's text ─▶ enter: room?
-//!      400                429, after a short wait                                    503, or the
+//!      400, 403           429, after a short wait                                    503, or the
 //!                                                                       greediest loses its newest
 //! ```
 //! A `Permit` is the right to one open stream: the session owns it, and its `Drop` gives the seat
@@ -14,7 +14,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use http::HeaderMap;
 use tokio::sync::{Notify, watch};
@@ -23,12 +23,15 @@ use tokio::time::timeout;
 use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 
+mod blocked;
+pub mod blocks;
 mod books;
 pub mod client;
 pub mod crowd;
 mod rate;
 pub mod tokens;
 
+use blocks::Blocks;
 pub use books::SeatNumber;
 use books::{Books, Entered, Knocked};
 use client::{Client, ClientKey, Identity, NoClient};
@@ -40,6 +43,8 @@ use rate::Rate;
 pub enum Refusal {
     /// It cannot be said who the client is.
     NoClient(NoClient),
+    /// The client is blocked; what the operator gave as the reason, if anything.
+    Blocked(Option<Arc<str>>),
     /// The client holds its limit.
     ClientLimit {
         /// How many it holds.
@@ -69,6 +74,7 @@ impl Refusal {
         match self {
             Self::NoClient(NoClient::UnknownToken) => "unknown_token",
             Self::NoClient(_) => "no_client",
+            Self::Blocked(_) => "blocked",
             Self::ClientLimit { .. } => "client_limit",
             Self::Rate { .. } => "rate",
             Self::Draining => "draining",
@@ -127,6 +133,8 @@ struct State {
 #[derive(Debug)]
 pub struct Gate {
     settings: Settings,
+    /// May be read under the lock of `state`; is never held for writing when that is taken.
+    blocks: RwLock<Blocks>,
     state: Mutex<State>,
     rate: Option<Rate>,
     draining: AtomicBool,
@@ -207,6 +215,12 @@ impl Knock {
             return Err(gate.refused(Refusal::Draining));
         }
         let mut state = gate.lock();
+        // Again, and under this lock: it may have been blocked while it waited, and the streams
+        // that a block ends are looked through under the same.
+        if let Some(blocked) = gate.blocked(self.client.address) {
+            drop(state);
+            return Err(gate.refused(blocked));
+        }
         match state.books.enter(&self.client) {
             Entered::Full => {
                 drop(state);
@@ -309,6 +323,7 @@ impl Gate {
         Arc::new(Self {
             rate: settings.opens.map(Rate::new),
             settings,
+            blocks: RwLock::default(),
             state: Mutex::new(state),
             draining: AtomicBool::new(false),
             left: Notify::new(),
@@ -322,10 +337,12 @@ impl Gate {
     /// Who a request comes from.
     ///
     /// # Errors
-    /// A trusted proxy does not say, or the token is none; it has been counted.
+    /// A trusted proxy does not say, the token is none, or the client is blocked; it has been
+    /// counted.
     pub fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Client, Refusal> {
         let client = self.settings.identity.of(peer, headers);
-        client.map_err(|error| self.refused(Refusal::NoClient(error)))
+        let client = client.map_err(|error| self.refused(Refusal::NoClient(error)))?;
+        self.blocked(client.address).map_or(Ok(client), |why| Err(self.refused(why)))
     }
 
     /// Reserves a place among the client's own. Waits a moment for one that it has just left.
@@ -397,12 +414,18 @@ impl Gate {
     /// Tells all streams to go that `whose` holds for. Their clients' other streams may come in at
     /// once; returns how many were told.
     pub fn tell(&self, why: &Told, whose: impl Fn(SeatNumber, &Seat) -> bool) -> usize {
+        self.tell_each(|number, seat| whose(number, seat).then(|| why.clone()))
+    }
+
+    /// The same, each for a reason of its own.
+    fn tell_each(&self, why: impl Fn(SeatNumber, &Seat) -> Option<Told>) -> usize {
         let mut state = self.lock();
         let State { books, seats, told, .. } = &mut *state;
         let mut count = 0;
-        for (number, seat) in seats.iter().filter(|(number, seat)| whose(**number, seat)) {
+        for (number, seat) in seats.iter() {
+            let Some(why) = why(*number, seat) else { continue };
             if let Entry::Vacant(place) = told.entry(*number) {
-                place.insert(why.clone());
+                place.insert(why);
                 books.tell(seat.key);
                 count += 1;
             }

@@ -149,3 +149,25 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// From SIGTERM to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
+
+/// Prefixes that operators may have something decided of, those of the last weeks included.
+pub const BLOCKS_MAX: usize = 20_000;
+/// How long it is known of a block that it is over, in ms: a gateway that was away for longer may
+/// bring it back.
+pub const BLOCK_KNOWN_AFTER_MS: i64 = 30 * 24 * 3600 * 1000;
+/// Seconds that a block may last, unless it is for ever.
+pub const BLOCK_SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;
+/// Bits that the prefix of a block has at least, of IPv4 and IPv6, unless it is forced.
+pub const BLOCK_BITS_MIN: (u8, u8) = (8, 16);
+/// Characters of what an operator says about a block: the reason, and the name.
+pub const BLOCK_TEXT_MAX: (usize, usize) = (500, 100);
+/// Bytes of a record of the control topic; larger ones are none of ours.
+pub const CONTROL_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// How often the control topic is looked at.
+pub const CONTROL_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked which blocks are over (they end by themselves, to the millisecond).
+pub const BLOCKS_SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of the audit trail's file before it is put aside, and how many of these are kept.
+pub const AUDIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// See `AUDIT_BYTES_MAX`.
+pub const AUDIT_FILES_MAX: u32 = 16;

@@ -13,6 +13,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+mod control;
+
+pub use control::ControlMetrics;
+
 /// Combinations of streams that have a series of their own; the rest is `other`.
 const COMBINATIONS_MAX: usize = 1000;
 
@@ -120,6 +124,8 @@ pub struct Metrics {
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
+    /// What operators decide at run time.
+    pub control: ControlMetrics,
 }
 
 impl Metrics {
@@ -185,10 +191,12 @@ impl Metrics {
                 "TLS handshakes that failed, by reason"
             ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            control: ControlMetrics::default(),
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),
         };
+        this.control = ControlMetrics::new(&mut registry, &mut described);
         (this.registry, this.described) = (registry, described);
         this
     }

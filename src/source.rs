@@ -6,6 +6,7 @@
 //!  embedded log ──┴─ Source ─┼─ read(partition, range)  a stateless range read
 //!                            └─ topic, watermarks, offset_at
 //!  intake ───────── Sink ──── append
+//!  gateways ─────── ControlLog                         what they tell each other (`control`)
 //! ```
 //! A source holds no reader's position: whoever reads says from where. Nothing here knows of
 //! streams, feeds or HTTP.
@@ -18,6 +19,7 @@ pub use crate::event::answers::{
 };
 use crate::event::{LogTag, Offset, Partition, Record, TimestampMs, TopicName, TopicPartition};
 
+pub mod control;
 pub mod embedded;
 pub mod kafka;
 #[cfg(test)]

@@ -48,6 +48,27 @@ impl Problem {
         Self { header, ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail) }
     }
 
+    /// 400: what was asked cannot be read.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    /// 404: what it is about is not there.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 409: it can be read, and would do harm or does not fit.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
+    /// 500: our mistake, which has been logged.
+    pub(super) fn internal() -> Self {
+        let detail = "The gateway made a mistake.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail)
+    }
+
     /// 403: nobody may do this in this way.
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)

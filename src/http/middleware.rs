@@ -6,14 +6,16 @@
 //!          fold_path        case of the fixed part, trailing slash, absolute form
 //!  public  cors             any origin may read; answers every OPTIONS
 //!          check_head       414, 431, and a path that cannot be decoded
+//!  others  refuse_blocked   403 (streams ask the gate themselves)
 //! ```
 //! Knows no route but the two shapes that `fold_path` names.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -23,6 +25,7 @@ use percent_encoding::percent_decode_str;
 use tower::ServiceBuilder;
 
 use super::problem::{AppError, write_problems};
+use crate::gate::Gate;
 use crate::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_URI_BYTES_MAX};
 use crate::metrics::{ByReason, Metrics};
 
@@ -46,6 +49,21 @@ pub(super) fn around_all(routes: Router) -> Router {
         .map_request(fold_path)
         .service(routes);
     Router::new().fallback_service(all)
+}
+
+/// For the routes of other parts, which do not ask the gate.
+pub(super) fn around_others(routes: Router, gate: Arc<Gate>) -> Router {
+    routes.layer(from_fn_with_state(gate, refuse_blocked))
+}
+
+async fn refuse_blocked(
+    State(gate): State<Arc<Gate>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Result<Response, AppError> {
+    gate.let_pass(peer.ip(), request.headers())?;
+    Ok(next.run(request).await)
 }
 
 async fn catch_panics(request: Request, next: Next) -> Response {

@@ -47,7 +47,7 @@ pub enum AppError {
     BadPosition(String),
     /// What the session found: 404, 400 or 503.
     Open(OpenError),
-    /// 503: the gate's refusal.
+    /// 400, 403, 429, 503: the gate's refusal.
     Refused(Refusal),
     /// 500: our mistake, which has been logged.
     Internal,
@@ -88,6 +88,7 @@ impl AppError {
             Self::Refused(why) | Self::Open(OpenError::Refused(why)) => match why {
                 Refusal::NoClient(NoClient::UnknownToken) => StatusCode::UNAUTHORIZED,
                 Refusal::NoClient(_) => StatusCode::BAD_REQUEST,
+                Refusal::Blocked(_) => StatusCode::FORBIDDEN,
                 Refusal::ClientLimit { .. } | Refusal::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Refusal::Draining | Refusal::Full | Refusal::SourceUnavailable | Refusal::Feeds => {
                     StatusCode::SERVICE_UNAVAILABLE
@@ -171,7 +172,7 @@ impl AppError {
             return None;
         };
         let range = match why {
-            Refusal::NoClient(_) => return None,
+            Refusal::NoClient(_) | Refusal::Blocked(_) => return None,
             // Its own streams last as long as they last.
             Refusal::ClientLimit { .. } => 5..=15,
             Refusal::Rate { wait_s } => *wait_s..=wait_s.saturating_add(2),
@@ -209,6 +210,12 @@ fn refusal_in_words(why: &Refusal) -> (&'static str, &'static str, String) {
             ("unauthorized", "Unauthorized", error.to_string())
         }
         Refusal::NoClient(error) => ("bad_request", "Bad Request", error.to_string()),
+        Refusal::Blocked(None) => {
+            ("forbidden", "Forbidden", "Your address has been blocked.".into())
+        }
+        Refusal::Blocked(Some(reason)) => {
+            ("forbidden", "Forbidden", format!("Your address has been blocked: {reason}"))
+        }
         Refusal::ClientLimit { held, limit } => (
             "too_many_requests",
             "Too Many Concurrent Connections From Your Client IP",

@@ -10,9 +10,11 @@ use super::problem::AppError;
 use super::{Front, info, middleware, stream, ui};
 
 /// Builds the public service. `extra` holds routes of other parts that are not for web pages: they
-/// get no CORS, but their `AppError`s are written like all others. It must have no fallback.
+/// get no CORS, but their `AppError`s are written like all others, and who is blocked does not get
+/// there. It must have no fallback.
 pub fn router(front: Front, extra: Router) -> Router {
     let metrics = Arc::clone(&front.metrics);
+    let extra = middleware::around_others(extra, Arc::clone(&front.gate));
     let mut public = Router::new()
         .route("/v2/stream/{streams}", get(stream::open).head(stream::describe))
         .route("/", get(info::root))

@@ -92,7 +92,7 @@ async fn start(
     headers: &HeaderMap,
 ) -> Result<Response, AppError> {
     // First of all what the gate says of the client alone: 400 (a trusted proxy does not say who it
-    // is), 429 (it holds its limit). Here is the place for 403 (blocked).
+    // is), 403 (blocked), 429 (it holds its limit).
     let client = front.gate.identify(peer.ip(), headers)?;
     let knock = front.gate.knock(client).await?;
     let (request, format) = read(front, names, uri, headers)?;

@@ -26,6 +26,7 @@ use super::{
 use crate::event::{Offset, Partition, TimestampMs, TopicName, TopicPartition};
 
 mod client;
+mod control;
 mod ffi;
 mod history;
 mod producer;
@@ -34,6 +35,7 @@ mod tail;
 
 use client::{Clients, Status, Watch};
 pub use client::{KafkaConfigError, Settings};
+pub use control::KafkaControl;
 use history::Pool;
 use producer::Producer;
 
@@ -119,6 +121,29 @@ impl KafkaSource {
         .await
     }
 
+    /// The client for questions about settings, made at the first one.
+    fn admin(&self) -> Result<Arc<AdminClient<Watch>>, SourceError> {
+        if let Some(admin) = self.admin.get() {
+            return Ok(Arc::clone(admin));
+        }
+        let made = self.clients.admin(Watch::new(&self.status));
+        let made = made.map_err(|error| self.unreachable(&error.to_string()))?;
+        Ok(Arc::clone(self.admin.get_or_init(|| Arc::new(made))))
+    }
+
+    /// The producer, made at the first record; not while it is known that nobody would take it.
+    fn producer(&self) -> Result<&Producer, SinkError> {
+        if self.status.is_down() {
+            let cause = self.status.last_error().unwrap_or_else(|| "all brokers are down".into());
+            return Err(SinkError::Unavailable(self.name.clone(), cause));
+        }
+        let producer = self.producer.get_or_init(|| {
+            Producer::new(&self.name, self.clients.producer(Watch::new(&self.status))?)
+        });
+        let producer = producer.as_ref();
+        producer.map_err(|error| SinkError::Unavailable(self.name.clone(), error.to_string()))
+    }
+
     /// Whether the log sets the times of a topic's records.
     async fn append_time(&self, topic: &TopicName) -> Result<bool, SourceError> {
         let known = self.append_times.lock().expect("no holder panics").get(topic).copied();
@@ -127,14 +152,7 @@ impl KafkaSource {
         {
             return Ok(is);
         }
-        let admin = match self.admin.get() {
-            Some(admin) => Arc::clone(admin),
-            None => {
-                let made = self.clients.admin(Watch::new(&self.status));
-                let made = made.map_err(|error| self.unreachable(&error.to_string()))?;
-                Arc::clone(self.admin.get_or_init(|| Arc::new(made)))
-            }
-        };
+        let admin = self.admin()?;
         let options = AdminOptions::new().request_timeout(Some(LOOK_TIMEOUT));
         let resources = [ResourceSpecifier::Topic(topic.as_str())];
         let answer = admin.describe_configs(&resources, &options).await;
@@ -243,16 +261,6 @@ impl Source for KafkaSource {
 #[async_trait]
 impl Sink for KafkaSource {
     async fn append(&self, record: NewRecord) -> Result<(Partition, Offset), SinkError> {
-        if self.status.is_down() {
-            let cause = self.status.last_error().unwrap_or_else(|| "all brokers are down".into());
-            return Err(SinkError::Unavailable(self.name.clone(), cause));
-        }
-        let producer = self.producer.get_or_init(|| {
-            Producer::new(&self.name, self.clients.producer(Watch::new(&self.status))?)
-        });
-        match producer {
-            Ok(producer) => producer.append(record).await,
-            Err(error) => Err(SinkError::Unavailable(self.name.clone(), error.to_string())),
-        }
+        self.producer()?.append(record).await
     }
 }

@@ -1,5 +1,6 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
+mod blocks;
 mod browser;
 mod checker;
 mod clients;

@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::client::Watch;
-use crate::event::{Offset, Partition};
+use crate::event::{Offset, Partition, TimestampMs, TopicName};
 use crate::source::{NewRecord, SinkError};
 
 /// Longer than the client itself waits; it answers before.
@@ -25,12 +25,20 @@ impl Producer {
 
     /// Writes a record. It is queued at the first poll, so concurrent calls keep their order.
     pub(super) async fn append(&self, new: NewRecord) -> Result<(Partition, Offset), SinkError> {
-        let mut record = FutureRecord::<[u8], [u8]>::to(new.topic.as_str())
-            .payload(&new.value)
-            .timestamp(new.time.0);
-        if let Some(key) = &new.key {
-            record = record.key(key);
-        }
+        self.write(&new.topic, new.key.as_deref(), Some(&new.value), new.time).await
+    }
+
+    /// The same for any record; without a value it is a tombstone.
+    pub(super) async fn write(
+        &self,
+        topic: &TopicName,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        time: TimestampMs,
+    ) -> Result<(Partition, Offset), SinkError> {
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic.as_str()).timestamp(time.0);
+        record.key = key;
+        record.payload = value;
         let queued = self.producer.send_result(record).map_err(|(error, _)| match error {
             KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => {
                 SinkError::Unavailable(self.source.clone(), "its queue is full".to_owned())

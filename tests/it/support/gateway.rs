@@ -46,16 +46,33 @@ impl Gateway {
         gateway
     }
 
+    /// As `embedded`. `head`: what the config says before all else.
+    #[must_use]
+    pub fn embedded_with_head(head: &str, streams: Streams<'_>) -> Self {
+        let source = |dir: &Path| format!("{head}[embedded]\ndata_dir = {:?}\n", dir.join("log"));
+        Self::start(source, streams, "")
+    }
+
     /// The folder of its embedded log.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {
         self.dir.path().join("log")
     }
 
+    /// The folder of its state over a Kafka.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
     /// Over a Kafka. `more`: further config text.
     #[must_use]
     pub fn kafka(bootstrap: &str, streams: Streams<'_>, more: &str) -> Self {
-        Self::start(|_| format!("[kafka.main]\nbootstrap = [{bootstrap:?}]\n"), streams, more)
+        let source = |dir: &Path| {
+            let state = dir.join("state");
+            format!("state_dir = {state:?}\n[kafka.main]\nbootstrap = [{bootstrap:?}]\n")
+        };
+        Self::start(source, streams, more)
     }
 
     fn start(source: impl Fn(&Path) -> String, streams: Streams<'_>, more: &str) -> Self {
@@ -82,6 +99,24 @@ impl Gateway {
 
     /// Starts it (again) and waits until it listens.
     pub fn go(&mut self) {
+        let mut process = self.launch();
+        let lines = ["http", "https"].map(|s| format!("listening on {s}://{}\n", self.public()));
+        eventually("the gateway listens", || {
+            assert!(process.ended().is_none(), "it ended: {}", self.log());
+            let said = std::fs::read_to_string(self.dir.path().join("stdout")).unwrap_or_default();
+            lines.iter().any(|line| said.starts_with(line))
+        });
+        self.running = Some(process);
+    }
+
+    /// Starts it where it must not start; what it has said.
+    pub fn does_not_start(&mut self) -> String {
+        let status = self.launch().wait();
+        assert!(!status.success(), "{status}");
+        self.log()
+    }
+
+    fn launch(&self) -> Process {
         let mut command = self.program();
         command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml"));
         command.args(["--listen", &self.public().to_string()]);
@@ -90,14 +125,7 @@ impl Gateway {
         let stdout = File::create(&out).expect("make a file");
         let stderr = File::options().create(true).append(true).open(self.log_file());
         let files = (stdout, stderr.expect("make a file"));
-        let mut process = Process::start(&command, &self.dir.path().join("pid"), files);
-        let lines = ["http", "https"].map(|s| format!("listening on {s}://{}\n", self.public()));
-        eventually("the gateway listens", || {
-            assert!(process.ended().is_none(), "it ended: {}", self.log());
-            let said = std::fs::read_to_string(&out).unwrap_or_default();
-            lines.iter().any(|line| said.starts_with(line))
-        });
-        self.running = Some(process);
+        Process::start(&command, &self.dir.path().join("pid"), files)
     }
 
     fn program(&self) -> Command {

@@ -67,6 +67,19 @@ impl Kafka {
     /// A new cluster of one node, ready.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same, and it minds what `deny_making` and `deny_writing` say.
+    #[must_use]
+    pub fn with_rights() -> Self {
+        Self::start_with(
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             allow.everyone.if.no.acl.found=true\n",
+        )
+    }
+
+    fn start_with(more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let (port, controller) = (free_port(), free_port());
         let properties = format!(
@@ -85,7 +98,7 @@ impl Kafka {
              auto.create.topics.enable=false\n\
              message.max.bytes=20000000\nreplica.fetch.max.bytes=20000000\n\
              log.retention.ms=-1\nnum.partitions=1\n\
-             transaction.state.log.num.partitions=4\noffsets.topic.num.partitions=1\n",
+             transaction.state.log.num.partitions=4\noffsets.topic.num.partitions=1\n{more}",
             dir.path().join("data").display()
         );
         let file = dir.path().join("node.properties");
@@ -178,6 +191,37 @@ impl Kafka {
                 topic.error().is_none() && led == usize::try_from(partitions).expect("few")
             })
         });
+    }
+
+    /// Nobody may make this topic any more, or may again.
+    pub fn deny_making(&self, topic: &str, is_denied: bool) {
+        self.deny(&["--operation", "Create", "--cluster", "--topic", topic], is_denied);
+    }
+
+    /// Nobody may write into this topic any more, or may again.
+    pub fn deny_writing(&self, topic: &str, is_denied: bool) {
+        self.deny(&["--operation", "Write", "--topic", topic], is_denied);
+    }
+
+    fn deny(&self, what: &[&str], is_denied: bool) {
+        let bootstrap = self.bootstrap();
+        let rights = |principal: [&str; 2], what: &[&str], change: &str| {
+            let done = java(&["org.apache.kafka.tools.AclCommand", change, "--force"])
+                .args(["--bootstrap-server", &bootstrap])
+                .args(principal)
+                .args(what)
+                .stdout(Stdio::null())
+                .status()
+                .expect("Java");
+            assert!(done.success(), "{change} {what:?}");
+        };
+        if is_denied {
+            // What something is said of is not open to everyone any more.
+            let all = [&["--operation", "All"], &what[2..]].concat();
+            rights(["--allow-principal", "User:*"], &all, "--add");
+        }
+        let change = if is_denied { "--add" } else { "--remove" };
+        rights(["--deny-principal", "User:*"], what, change);
     }
 
     /// Takes a topic away.

@@ -4,8 +4,10 @@
 //! event, fields in another order, a stream that ends without its last chunk.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Type};
 
 use super::PATIENCE;
 
@@ -46,7 +48,7 @@ pub enum End {
 
 /// `GET` as HTTP/1.0 has it.
 pub fn get_1_0(to: SocketAddr, path: &str) -> io::Result<Response> {
-    send(to, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+    send(TcpStream::connect(to)?, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
 }
 
 /// Sends a request and reads the response's head.
@@ -57,6 +59,18 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Response> {
+    send(TcpStream::connect(to)?, &message(method, path, headers, body))
+}
+
+/// `GET` from this address.
+pub fn get_from(from: IpAddr, to: SocketAddr, path: &str) -> io::Result<Response> {
+    let socket = socket2::Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&to.into())?;
+    send(socket.into(), &message("GET", path, &[], b""))
+}
+
+fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: example.org\r\n");
     if !body.is_empty() {
         head += &format!("content-length: {}\r\n", body.len());
@@ -64,11 +78,10 @@ pub fn request(
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    send(to, &[head.as_bytes(), b"\r\n", body].concat())
+    [head.as_bytes(), b"\r\n", body].concat()
 }
 
-fn send(to: SocketAddr, message: &[u8]) -> io::Result<Response> {
-    let mut socket = TcpStream::connect(to)?;
+fn send(mut socket: TcpStream, message: &[u8]) -> io::Result<Response> {
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_nodelay(true)?;
     // A reader that pauses is then soon felt by the server, and not by the kernel's buffers alone.
