@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+mod admin_client;
 mod check;
+mod drain;
 #[cfg(target_os = "linux")]
 mod load;
 mod log;
@@ -42,6 +45,7 @@ enum Command {
     /// Look after an embedded log (while no gateway has it open)
     #[command(subcommand)]
     Log(LogCommand),
+    Drain(drain::DrainArgs),
 }
 
 /// `tidegate serve`.
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
+        Command::Drain(args) => drain::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +115,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A runtime for a command that mostly waits.
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("start the runtime")
 }
 
 #[allow(clippy::print_stderr, reason = "the last word of a command is for its user, not the log")]
