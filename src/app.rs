@@ -83,6 +83,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let controls = admin::Controls {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
+        streams_room: streams_room()?,
         stop: stop.asked.clone(),
     };
     desk.controls.set(controls).expect("set once");
@@ -278,13 +279,17 @@ fn identity(limits: &LimitsConfig) -> Identity {
         ipv6_prefix: limits.ipv6_prefix,
         streams: limits.streams_per_client,
         budgets: budgets
-            .map(|b| Budget { prefixes: b.prefixes.clone(), streams: b.streams })
+            .map(|b| Budget {
+                name: b.name.clone(),
+                prefixes: b.prefixes.clone(),
+                streams: b.streams,
+            })
             .collect(),
     }
 }
 
-/// What may be open at once: what is configured, and never more than the descriptors allow.
-fn streams_max(configured: u64) -> anyhow::Result<usize> {
+/// Streams that the descriptors allow.
+fn streams_room() -> anyhow::Result<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let descriptors = limit.current.unwrap_or(u64::MAX).min(10_000_000);
     let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
@@ -292,6 +297,12 @@ fn streams_max(configured: u64) -> anyhow::Result<usize> {
         room > 0,
         "{descriptors} descriptors are too few; more than {DESCRIPTORS_RESERVED} are needed"
     );
+    Ok(room)
+}
+
+/// What may be open at once: what is configured, and never more than the descriptors allow.
+fn streams_max(configured: u64) -> anyhow::Result<usize> {
+    let room = streams_room()?;
     if configured > room {
         tracing::warn!(configured, room, "limits.streams is more than the descriptors allow");
     }

@@ -84,6 +84,8 @@ pub struct Metrics {
     pub streams_ended: Family<ByReason, Counter>,
     /// Streams open now.
     pub streams_open: Gauge,
+    /// Streams that may be open at the same time.
+    pub streams_max: Gauge,
     /// Clients (addresses or prefixes) that hold streams now.
     pub clients: Gauge,
     /// What the client that holds most holds of all streams, in thousandths.
@@ -142,6 +144,7 @@ impl Metrics {
             ),
             streams_ended: metric!("tidegate_streams_ended", "Streams ended, by reason"),
             streams_open: metric!("tidegate_streams_open", "Streams open now"),
+            streams_max: metric!("tidegate_streams_max", "Streams that may be open at once"),
             clients: metric!("tidegate_clients", "Clients that hold streams now"),
             greediest_client_permille: metric!(
                 "tidegate_greediest_client_permille",

@@ -22,10 +22,20 @@ impl Problem {
     /// 404: no such path.
     pub(super) fn nothing_here(uri: &Uri) -> Self {
         let detail = format!(
-            "There is no {}. Here are /metrics, /healthz, /readyz and what `tidegate top`, `block` \
-             and `drain` use under /admin/.",
+            "There is no {}. Here are /metrics, /healthz, /readyz, and /admin/ for operators: see \
+             docs/admin.md.",
             uri.path()
         );
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 400: what was asked for cannot be read, or is not accepted.
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    /// 404: there is nothing of that name.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 

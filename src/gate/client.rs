@@ -49,6 +49,8 @@ impl ClientHeader {
 /// A prefix that has a budget of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
+    /// What it is called.
+    pub name: String,
     /// Whose.
     pub prefixes: Vec<IpNet>,
     /// Streams that each client of it may hold.
@@ -227,6 +229,7 @@ mod tests {
             ipv6_prefix: 64,
             streams: 64,
             budgets: vec![Budget {
+                name: "partners".to_owned(),
                 prefixes: vec!["192.0.2.0/24".parse().expect("a prefix")],
                 streams: 500,
             }],

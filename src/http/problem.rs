@@ -95,6 +95,14 @@ impl AppError {
         }
     }
 
+    /// The one word for why, as metrics have it.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(why) | Self::Open(OpenError::Refused(why)) => why.as_str(),
+            _ => self.problem().kind,
+        }
+    }
+
     /// The word to count it by, where the request itself is what is wrong.
     pub(super) fn reason_in_the_request(&self) -> Option<&'static str> {
         let of_the_client = self.status().is_client_error();
