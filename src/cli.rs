@@ -15,8 +15,10 @@ mod drain;
 #[cfg(target_os = "linux")]
 mod load;
 mod log;
+mod log_connections;
 mod produce;
 mod serve;
+mod top;
 
 /// Carries Kafka topics, or those of its own embedded log, to the web as Server-Sent Events.
 #[derive(Debug, Parser)]
@@ -46,6 +48,8 @@ enum Command {
     #[command(subcommand)]
     Log(LogCommand),
     Drain(drain::DrainArgs),
+    Top(top::TopArgs),
+    LogConnections(log_connections::LogConnectionsArgs),
 }
 
 /// `tidegate serve`.
@@ -107,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
         Command::Drain(args) => drain::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::LogConnections(args) => log_connections::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -391,7 +391,7 @@ impl Presence {
             target: telemetry::CONNECTIONS,
             session = self.permit.number(),
             address = %seated.address,
-            agent = ?seated.agent.as_deref().unwrap_or_default(),
+            agent = seated.agent.as_deref().unwrap_or_default(),
             streams = streams.join(","),
             reason = self.reason.as_str(),
             seconds = seated.age.as_secs(),

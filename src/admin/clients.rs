@@ -16,7 +16,7 @@ use super::asked::Asked;
 use super::look::{Look, answer};
 use super::problem::Problem;
 use crate::gate::client::ClientKey;
-use crate::gate::{Holding, Seated, Tried};
+use crate::gate::{Gate, Holding, Seated, Tried};
 use crate::session::Glimpse;
 
 /// Addresses and agents that are named of one client.
@@ -63,7 +63,8 @@ pub(super) async fn list(State(admin): Admins, uri: Uri) -> Result<Response, Pro
     let mut rows = rows(&look);
     rows.sort_by_cached_key(|row| (Reverse(row.rank(sort)), Reverse(row.held.seated), row.key));
     let all = look.census.seats.len();
-    let shown: Vec<Value> = rows.iter().take(limit).map(|row| row.show(all)).collect();
+    let shown: Vec<Value> =
+        rows.iter().take(limit).map(|row| row.show(&controls.gate, all)).collect();
     let mut body = look.host(controls);
     body["tried_in_s"] = json!(look.census.tried_in.as_secs());
     body["items_of"] = json!(rows.len());
@@ -125,14 +126,14 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn show(&self, all: usize) -> Value {
+    fn show(&self, gate: &Gate, all: usize) -> Value {
         let Holding { seated, leaving, budget } = self.held;
         let known = (budget > 0 && budget < u32::MAX).then_some(budget);
         let mut agents: Vec<_> = self.agents.iter().collect();
         agents.sort_by_key(|(agent, users)| (Reverse(**users), **agent));
         let agents = agents.iter().take(NAMED_MAX).map(|(agent, _)| &***agent);
         json!({
-            "client": self.key.to_string(),
+            "client": gate.name_of(self.key),
             "addresses": self.addresses.iter().take(NAMED_MAX).collect::<Vec<_>>(),
             "addresses_of": self.addresses.len(),
             "streams": seated,

@@ -16,7 +16,7 @@ use super::clients::seconds;
 use super::look::{Look, answer};
 use super::problem::Problem;
 use super::{Admins, Controls};
-use crate::gate::{Seat, SeatNumber, Seated, Told};
+use crate::gate::{Gate, Seat, SeatNumber, Seated, Told};
 use crate::session::{Framing, Glimpse};
 
 #[derive(Clone, Copy)]
@@ -51,19 +51,20 @@ pub(super) async fn list(State(admin): Admins, uri: Uri) -> Result<Response, Pro
         Sort::Lag => found.sort_by_key(|(_, _, glimpse)| Reverse(glimpse.map(|g| g.behind))),
         Sort::Bytes => found.sort_by_key(|(_, _, glimpse)| Reverse(glimpse.map(|g| g.bytes))),
     }
-    let shown: Vec<Value> = found.iter().take(limit).map(|one| show(one, position)).collect();
+    let shown = found.iter().take(limit);
+    let shown: Vec<Value> = shown.map(|one| show(&controls.gate, one, position)).collect();
     let mut body = look.host(controls);
     body["items_of"] = json!(found.len());
     body["items"] = shown.into();
     Ok(answer(body))
 }
 
-fn show((number, seated, glimpse): &Session<'_>, position: bool) -> Value {
+fn show(gate: &Gate, (number, seated, glimpse): &Session<'_>, position: bool) -> Value {
     let age = SignedDuration::try_from(seated.age).unwrap_or(SignedDuration::ZERO);
     let opened = Timestamp::now().checked_sub(age).ok();
     let mut all = json!({
         "id": number,
-        "client": seated.key.to_string(),
+        "client": gate.name_of(seated.key),
         "address": seated.address,
         "agent": seated.agent.as_deref(),
         "opened": opened.map(|opened| format!("{opened:.1}")),

@@ -205,6 +205,7 @@ impl<'a> Section<'a> {
                 Some(near) if distance(near, key) <= 3 => {
                     format!("there is no such key; did you mean `{near}`?")
                 }
+                _ if self.known.is_empty() => "there is no such key, and no other".to_owned(),
                 _ => format!(
                     "there is no such key; accepted are {}",
                     known.collect::<Vec<_>>().join(", ")

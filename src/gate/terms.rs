@@ -3,8 +3,10 @@
 //! What is changed counts from the next request on. Nobody who is in has to go for it: where there
 //! is less room than streams, fairness lets newcomers in for those who hold most, and no others.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::client::ClientKey;
 use super::rate::{Opens, Rate};
 use super::{Gate, Settings};
 
@@ -71,6 +73,18 @@ impl Gate {
         drop(terms);
         self.lock().books.resize(limits.streams_max);
         self.metrics.streams_max.set(i64::try_from(limits.streams_max).unwrap_or(i64::MAX));
+    }
+
+    /// What a client is called: its address, or the prefix that it is counted by.
+    #[must_use]
+    pub fn name_of(&self, key: ClientKey) -> String {
+        let (terms, address) = (self.terms(), key.address());
+        let identity = &terms.settings.identity;
+        let (bits, all) = match address {
+            IpAddr::V4(_) => (identity.ipv4_prefix, 32),
+            IpAddr::V6(_) => (identity.ipv6_prefix, 128),
+        };
+        if bits >= all { address.to_string() } else { format!("{address}/{bits}") }
     }
 
     pub(super) fn terms(&self) -> Arc<Terms> {

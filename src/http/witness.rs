@@ -1,6 +1,6 @@
 //! The line that a request for a stream leaves in the log, while an operator wants to see them.
 //!
-//! What clients send is hostile: it is cut, and written so that no control character is one.
+//! What clients send is hostile: it is cut here, and escaped by the log.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,8 +44,8 @@ impl Witness {
             session = self.session,
             address = %self.address.unwrap_or(peer.ip()),
             %peer,
-            agent = ?cut(agent),
-            streams = ?cut(names.as_bytes()),
+            agent = cut(agent),
+            streams = cut(names.as_bytes()),
             status = status.as_u16(),
             reason,
             "stream asked for"
