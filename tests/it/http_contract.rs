@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use self::harness::{PATIENCE, Server, front, front_with};
 
+mod admin;
 mod connections;
 mod encodings;
 mod gate;

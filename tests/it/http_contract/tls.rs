@@ -33,13 +33,13 @@ use crate::support::gateway::Gateway;
 const STREAM: &str = "/v2/stream/recentchange";
 
 /// A certificate of its own, made now.
-struct Identity {
+pub(super) struct Identity {
     cert: rcgen::Certificate,
     key: String,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
         Self { key: made.signing_key.serialize_pem(), cert: made.cert }
     }
@@ -50,12 +50,12 @@ impl Identity {
 }
 
 /// The files of a certificate.
-struct Files {
+pub(super) struct Files {
     dir: tempfile::TempDir,
 }
 
 impl Files {
-    fn of(identity: &Identity) -> Self {
+    pub(super) fn of(identity: &Identity) -> Self {
         let files = Self { dir: tempfile::tempdir().expect("a folder") };
         files.hold(identity);
         files
@@ -79,7 +79,7 @@ impl Files {
         tls.look_every(Duration::from_millis(20))
     }
 
-    fn serve(&self, router: Router, metrics: &Metrics) -> Server {
+    pub(super) fn serve(&self, router: Router, metrics: &Metrics) -> Server {
         let tls = self.tls(metrics);
         Server::with(router, |bound| bound.head_timeout(PATIENCE).tls(tls))
     }
