@@ -13,6 +13,7 @@ mod kafka_source;
 mod load;
 mod log_commands;
 mod nginx;
+mod operators;
 mod positions;
 mod pump;
 mod support;
