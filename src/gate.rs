@@ -195,7 +195,9 @@ impl Permit {
     #[must_use]
     pub fn to_be_logged(&self) -> Option<Seated> {
         let gate = &self.gate;
-        gate.connection_log.is_on().then(|| gate.seated(&gate.lock(), self.seat, Instant::now()))?
+        gate.connection_log
+            .takes_a_line()
+            .then(|| gate.seated(&gate.lock(), self.seat, Instant::now()))?
     }
 }
 

@@ -135,6 +135,8 @@ pub const AGENTS_MAX: usize = 4096;
 pub const REPORT_MAX: Duration = Duration::from_secs(3);
 /// Clients of which is kept what they have tried in the last half a minute, and in the one before.
 pub const LATELY_CLIENTS_MAX: usize = 8192;
+/// Lines about connections that are logged in a second, while they are.
+pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 

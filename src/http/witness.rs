@@ -31,7 +31,7 @@ impl Witness {
         (names, headers): (&str, &HeaderMap),
         outcome: &Result<Response, AppError>,
     ) {
-        if !front.gate.connection_log().is_on() {
+        if !front.gate.connection_log().takes_a_line() {
             return;
         }
         let (status, reason) = match outcome {

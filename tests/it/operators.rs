@@ -128,7 +128,7 @@ fn connections_are_logged_from_when_they_are_asked_for_until_the_time_is_over() 
 fn top_prints_once_what_the_gateway_holds_for_people_and_for_programs() {
     let gateway = gateway("");
     let _held: Vec<_> =
-        [2, 2, 2, 3].map(|host| reads(gateway.public(), host, b"evil\x9b2J/1")).into();
+        [2, 2, 2, 3].map(|host| reads(gateway.public(), host, "evil\u{9b}2J/1".as_bytes())).into();
     open(&gateway, 4.0);
     let table = says(&gateway, &["top", "--once"]);
     assert!(table.starts_with("streams 4 of "), "{table}");
