@@ -12,11 +12,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +25,16 @@ use crate::metrics::Metrics;
 use crate::session::Sessions;
 
 mod access;
+mod asked;
 pub mod audit;
 pub mod blocks;
+mod clients;
+mod connections;
+mod limits;
+mod look;
 mod problem;
 mod readiness;
+mod sessions;
 
 pub use access::Access;
 use problem::Problem;
@@ -56,6 +62,8 @@ pub struct Controls {
     pub sessions: Arc<Sessions>,
     /// Who is blocked.
     pub blocks: Arc<blocks::Desk>,
+    /// Streams that the descriptors allow.
+    pub streams_room: u64,
     /// Ends the process as SIGTERM does, when it is cancelled.
     pub stop: CancellationToken,
 }
@@ -140,8 +148,21 @@ impl Bound {
 
 /// Everything that the admin port serves.
 fn router(admin: Arc<Admin>) -> Router {
+    macro_rules! only {
+        ($methods:literal, $routes:expr) => {
+            $routes.fallback(async || Problem::method($methods))
+        };
+    }
+    let one_session = only!("DELETE", delete(sessions::end_one));
+    let all_sessions = only!("GET, DELETE", get(sessions::list).delete(sessions::end_all));
+    let log = get(connections::show).post(connections::turn_on).delete(connections::turn_off);
     let guarded = Router::new()
-        .route("/admin/drain", post(drain).fallback(async || Problem::method("POST")))
+        .route("/admin/clients", only!("GET", get(clients::list)))
+        .route("/admin/sessions", all_sessions)
+        .route("/admin/sessions/{id}", one_session)
+        .route("/admin/limits", only!("GET, PATCH", get(limits::show).patch(limits::change)))
+        .route("/admin/connection-log", only!("GET, POST, DELETE", log))
+        .route("/admin/drain", only!("POST", post(drain)))
         .merge(blocks::routes())
         .layer(from_fn_with_state(Arc::clone(&admin), access::check));
     Router::new()
@@ -156,9 +177,12 @@ fn router(admin: Arc<Admin>) -> Router {
 type Admins = State<Arc<Admin>>;
 
 /// Takes this host out of service, as SIGTERM does.
-async fn drain(State(admin): Admins) -> Result<Response, Problem> {
+async fn drain(
+    State(admin): Admins,
+    ConnectInfo(by): ConnectInfo<SocketAddr>,
+) -> Result<Response, Problem> {
     let controls = admin.controls()?;
-    tracing::info!("asked to drain by the admin port");
+    tracing::info!(%by, "asked to drain by the admin port");
     controls.stop.cancel();
     let body = json!({ "draining": true, "streams": controls.gate.held() });
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())

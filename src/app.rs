@@ -99,6 +99,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         blocks,
+        streams_room: room.streams_most,
         stop: stop.asked.clone(),
     };
     desk.controls.set(controls).expect("set once");
@@ -357,7 +358,8 @@ pub fn identity(limits: &LimitsConfig) -> anyhow::Result<Identity> {
         };
         let is_twice = budgets.iter().any(|other| !other.tokens.is_disjoint(&tokens));
         anyhow::ensure!(!is_twice, "budgets.{name}.tokens_file: another budget has a token of it");
-        budgets.push(Budget { prefixes: prefixes.clone(), tokens, streams: *streams });
+        let (name, prefixes, streams) = (name.clone(), prefixes.clone(), *streams);
+        budgets.push(Budget { name, prefixes, tokens, streams });
     }
     Ok(Identity {
         trusted: limits.trusted_proxies.clone(),

@@ -6,16 +6,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod admin_client;
 mod block;
 mod check;
+mod drain;
 #[cfg(target_os = "linux")]
 mod load;
 mod log;
+mod log_connections;
 mod produce;
 mod serve;
+mod top;
 
 /// Carries Kafka topics, or those of its own embedded log, to the web as Server-Sent Events.
 #[derive(Debug, Parser)]
@@ -47,6 +52,9 @@ enum Command {
     /// Look after an embedded log (while no gateway has it open)
     #[command(subcommand)]
     Log(LogCommand),
+    Drain(drain::DrainArgs),
+    Top(top::TopArgs),
+    LogConnections(log_connections::LogConnectionsArgs),
 }
 
 /// `tidegate serve`.
@@ -108,6 +116,9 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
+        Command::Drain(args) => drain::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::LogConnections(args) => log_connections::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,6 +127,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A runtime for a command that mostly waits.
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("start the runtime")
 }
 
 #[allow(clippy::print_stderr, reason = "the last word of a command is for its user, not the log")]

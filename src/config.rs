@@ -19,7 +19,7 @@ mod limits;
 mod reader;
 mod state;
 
-pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens};
+pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 pub use reader::Mistake;
 use reader::{Findings, Section};
 pub use state::StateConfig;
@@ -141,6 +141,24 @@ pub struct Config {
     pub state: StateConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
+}
+
+/// A number of seconds, at least one, in a table that has nothing else.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn seconds_in(table: &Table, key: &'static str, max: Duration) -> Result<Duration, Mistake> {
+    let (mut found, mut section) = (Findings::default(), Section::new("", Some(table)));
+    let seconds = section.number(key, 0, 1..=max.as_secs(), &mut found);
+    section.finish(&mut found);
+    match found.mistakes.into_iter().next() {
+        Some(mistake) => Err(mistake),
+        None if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        None => {
+            let says = format!("is missing; 1 to {} is accepted", max.as_secs());
+            Err(Mistake { key: key.to_owned(), says })
+        }
+    }
 }
 
 const MIB: u64 = 1024 * 1024;

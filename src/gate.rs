@@ -18,25 +18,38 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use http::HeaderMap;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 
+mod agents;
 mod blocked;
 pub mod blocks;
 mod books;
+mod census;
 pub mod client;
+mod connection_log;
 pub mod crowd;
+mod lately;
 mod rate;
+mod terms;
 pub mod tokens;
+mod waiting;
 
+use agents::{AgentNumber, Agents};
 use blocks::Blocks;
-pub use books::SeatNumber;
 use books::{Books, Entered, Knocked};
+pub use books::{Holding, SeatNumber};
+pub use census::{Census, Seated};
 use client::{Client, ClientKey, Identity, NoClient};
+pub use connection_log::ConnectionLog;
+use lately::Lately;
+pub use lately::Tried;
 pub use rate::Opens;
-use rate::Rate;
+pub use terms::Limits;
+use terms::Terms;
+use waiting::Waiting;
 
 /// Why a request was refused. One word each, the same in log, metric and answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +116,8 @@ pub struct Seat {
     pub key: ClientKey,
     /// Its client's own address.
     pub address: IpAddr,
+    opened_tenths_s: u32,
+    agent: AgentNumber,
 }
 
 /// What an operator may change.
@@ -123,6 +138,7 @@ struct State {
     seats: BTreeMap<SeatNumber, Seat>,
     /// Those who were told to go, and why.
     told: HashMap<SeatNumber, Told>,
+    agents: Agents,
     next: SeatNumber,
     /// Requests that wait for a seat of their own client.
     waiting: HashMap<ClientKey, usize>,
@@ -132,11 +148,13 @@ struct State {
 /// The gate of this host.
 #[derive(Debug)]
 pub struct Gate {
-    settings: Settings,
+    terms: RwLock<Arc<Terms>>,
     /// May be read under the lock of `state`; is never held for writing when that is taken.
     blocks: RwLock<Blocks>,
     state: Mutex<State>,
-    rate: Option<Rate>,
+    lately: Mutex<Lately>,
+    connection_log: ConnectionLog,
+    began: Instant,
     draining: AtomicBool,
     /// Somebody has left.
     left: Notify,
@@ -177,6 +195,21 @@ impl Permit {
     pub fn telling(&self) -> watch::Receiver<u64> {
         self.gate.telling()
     }
+
+    /// Names the stream.
+    #[must_use]
+    pub fn number(&self) -> SeatNumber {
+        self.seat
+    }
+
+    /// Whose it is, if connections are logged now.
+    #[must_use]
+    pub fn to_be_logged(&self) -> Option<Seated> {
+        let gate = &self.gate;
+        gate.connection_log
+            .takes_a_line()
+            .then(|| gate.seated(&gate.lock(), self.seat, Instant::now()))?
+    }
 }
 
 impl Drop for Permit {
@@ -188,6 +221,7 @@ impl Drop for Permit {
         }
         if let Some(seat) = state.seats.remove(&self.seat) {
             state.books.leave(seat.key, told);
+            state.agents.give_back(seat.agent);
         }
         self.gate.measure(&state);
         drop(state);
@@ -205,26 +239,28 @@ impl Drop for Knock {
 }
 
 impl Knock {
-    /// Takes a seat, for which the greediest client may lose one.
+    /// Takes a seat, for which the greediest client may lose one. `agent`: what the client calls
+    /// itself.
     ///
     /// # Errors
     /// The one reason why not; it has been counted.
-    pub fn enter(mut self) -> Result<Permit, Refusal> {
+    pub fn enter(mut self, agent: Option<&[u8]>) -> Result<Permit, Refusal> {
         let gate = Arc::clone(&self.gate);
+        let Client { key, address, .. } = self.client;
         if gate.is_draining() {
-            return Err(gate.refused(Refusal::Draining));
+            return Err(gate.refused_to(key, Refusal::Draining));
         }
         let mut state = gate.lock();
         // Again, and under this lock: it may have been blocked while it waited, and the streams
         // that a block ends are looked through under the same.
-        if let Some(blocked) = gate.blocked(self.client.address) {
+        if let Some(blocked) = gate.blocked(address) {
             drop(state);
-            return Err(gate.refused(blocked));
+            return Err(gate.refused_to(key, blocked));
         }
         match state.books.enter(&self.client) {
             Entered::Full => {
                 drop(state);
-                return Err(gate.refused(Refusal::Full));
+                return Err(gate.refused_to(key, Refusal::Full));
             }
             Entered::Seated => {}
             Entered::InsteadOf(key) => {
@@ -243,43 +279,13 @@ impl Knock {
         self.entered = true;
         let seat = state.next;
         state.next += 1;
-        let Client { key, address, .. } = self.client;
-        state.seats.insert(seat, Seat { key, address });
+        let (agent, opened_tenths_s) = (state.agents.take(agent), gate.tenths_now());
+        state.seats.insert(seat, Seat { key, address, opened_tenths_s, agent });
         gate.measure(&state);
         gate.warn_of_a_proxy(&state, &self.client);
         drop(state);
+        gate.lately().opened(key, Instant::now());
         Ok(Permit { gate, seat })
-    }
-}
-
-/// Somebody in the waiting room.
-struct Waiting<'a>(&'a Gate, ClientKey);
-
-impl<'a> Waiting<'a> {
-    fn new(gate: &'a Gate, key: ClientKey) -> Option<Self> {
-        let mut state = gate.lock();
-        let own = state.waiting.get(&key).copied().unwrap_or(0);
-        let fits = state.waiting_all < limits::WAITING_MAX && own < limits::WAITING_OF_CLIENT_MAX;
-        if !fits {
-            return None;
-        }
-        state.waiting_all += 1;
-        state.waiting.insert(key, own + 1);
-        Some(Self(gate, key))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.waiting_all -= 1;
-        let own = state.waiting.get_mut(&self.1).map(|own| {
-            *own -= 1;
-            *own
-        });
-        if own == Some(0) {
-            state.waiting.remove(&self.1);
-        }
     }
 }
 
@@ -306,7 +312,7 @@ impl Gate {
     /// As `knock` and `Knock::enter`.
     pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Refusal> {
         let client = self.identify(peer, &HeaderMap::new())?;
-        self.reserve(client).map_err(|why| self.refused(why))?.enter()
+        self.reserve(client).map_err(|why| self.refused_to(client.key, why))?.enter(None)
     }
 
     /// A gate with nobody in.
@@ -316,15 +322,20 @@ impl Gate {
             books: Books::new(settings.streams_max),
             seats: BTreeMap::new(),
             told: HashMap::new(),
+            agents: Agents::default(),
             next: 0,
             waiting: HashMap::new(),
             waiting_all: 0,
         };
+        metrics.streams_max.set(i64::try_from(settings.streams_max).unwrap_or(i64::MAX));
+        let began = Instant::now();
         Arc::new(Self {
-            rate: settings.opens.map(Rate::new),
-            settings,
+            terms: RwLock::new(Terms::new(settings)),
             blocks: RwLock::default(),
             state: Mutex::new(state),
+            lately: Mutex::new(Lately::new(began)),
+            connection_log: ConnectionLog::new(),
+            began,
             draining: AtomicBool::new(false),
             left: Notify::new(),
             telling: watch::Sender::new(0),
@@ -340,9 +351,12 @@ impl Gate {
     /// A trusted proxy does not say, the token is none, or the client is blocked; it has been
     /// counted.
     pub fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Client, Refusal> {
-        let client = self.settings.identity.of(peer, headers);
+        let client = self.terms().settings.identity.of(peer, headers);
         let client = client.map_err(|error| self.refused(Refusal::NoClient(error)))?;
-        self.blocked(client.address).map_or(Ok(client), |why| Err(self.refused(why)))
+        match self.blocked(client.address) {
+            None => Ok(client),
+            Some(why) => Err(self.refused_to(client.key, why)),
+        }
     }
 
     /// Reserves a place among the client's own. Waits a moment for one that it has just left.
@@ -351,17 +365,17 @@ impl Gate {
     /// The one reason why not; it has been counted.
     pub async fn knock(self: &Arc<Self>, client: Client) -> Result<Knock, Refusal> {
         if self.is_draining() {
-            return Err(self.refused(Refusal::Draining));
+            return Err(self.refused_to(client.key, Refusal::Draining));
         }
-        if let Some(wait_s) = self.rate.as_ref().and_then(|rate| rate.wait_s(client.key)) {
-            return Err(self.refused(Refusal::Rate { wait_s }));
+        if let Some(wait_s) = self.terms().rate.as_ref().and_then(|r| r.wait_s(client.key)) {
+            return Err(self.refused_to(client.key, Refusal::Rate { wait_s }));
         }
         let limit = match self.reserve(client) {
             Ok(knock) => return Ok(knock),
             Err(limit) => limit,
         };
         let Some(_waiting) = Waiting::new(self, client.key) else {
-            return Err(self.refused(limit));
+            return Err(self.refused_to(client.key, limit));
         };
         let freed = async {
             loop {
@@ -377,7 +391,7 @@ impl Gate {
         };
         match timeout(limits::WAITING_TIME_MAX, freed).await {
             Ok(knock) => Ok(knock),
-            Err(_) => Err(self.refused(limit)),
+            Err(_) => Err(self.refused_to(client.key, limit)),
         }
     }
 
@@ -392,6 +406,18 @@ impl Gate {
     pub fn refused(&self, why: Refusal) -> Refusal {
         self.metrics.refusals.get_or_create(&ByReason { reason: why.as_str() }).inc();
         why
+    }
+
+    /// The same, of a client that is known.
+    fn refused_to(&self, key: ClientKey, why: Refusal) -> Refusal {
+        self.lately().refused(key, Instant::now(), why.as_str());
+        self.refused(why)
+    }
+
+    /// Whether connections are logged, and for how long.
+    #[must_use]
+    pub fn connection_log(&self) -> &ConnectionLog {
+        &self.connection_log
     }
 
     /// From now on nobody is let in.
@@ -464,7 +490,7 @@ impl Gate {
         let all = state.books.open();
         let own = state.books.held_by(client.key);
         if private
-            && self.settings.identity.trusted.is_empty()
+            && self.terms().settings.identity.trusted.is_empty()
             && own >= enough.max(8)
             && own as usize * 10 >= all * 9
             && !self.warned.swap(true, Ordering::AcqRel)
@@ -477,6 +503,10 @@ impl Gate {
                  limits.trusted_proxies, or all its users share one limit"
             );
         }
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Lately> {
+        self.lately.lock().expect("no holder panics")
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

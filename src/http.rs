@@ -26,6 +26,7 @@ pub mod problem;
 mod router;
 mod stream;
 mod ui;
+mod witness;
 
 pub use router::router;
 

@@ -147,6 +147,19 @@ pub const WAITING_OF_CLIENT_MAX: usize = 16;
 /// How long: a client that closes a stream and opens the next must not be refused for the first.
 pub const WAITING_TIME_MAX: Duration = Duration::from_millis(500);
 
+/// Bytes that are kept of what a client calls itself (`User-Agent`).
+pub const AGENT_BYTES_MAX: usize = 200;
+/// Different ones that are kept; of open streams beyond none is.
+pub const AGENTS_MAX: usize = 4096;
+/// How long a shard of the pump may take to say what its readers are doing.
+pub const REPORT_MAX: Duration = Duration::from_secs(3);
+/// Clients of which is kept what they have tried in the last half a minute, and in the one before.
+pub const LATELY_CLIENTS_MAX: usize = 8192;
+/// Lines about connections that are logged in a second, while they are.
+pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
+/// For how long connections may be logged.
+pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// From SIGTERM to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
 

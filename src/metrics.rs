@@ -92,6 +92,8 @@ pub struct Metrics {
     pub connections_waiting: Gauge,
     /// Connections that were ended for what they did or did not do, by reason.
     pub connections_ended: Family<ByReason, Counter>,
+    /// Streams that may be open at the same time.
+    pub streams_max: Gauge,
     /// Clients (addresses or prefixes) that hold streams now.
     pub clients: Gauge,
     /// What the client that holds most holds of all streams, in thousandths.
@@ -160,6 +162,7 @@ impl Metrics {
                 "tidegate_connections_ended",
                 "Connections without a stream that the gateway ended, by reason"
             ),
+            streams_max: metric!("tidegate_streams_max", "Streams that may be open at once"),
             clients: metric!("tidegate_clients", "Clients that hold streams now"),
             greediest_client_permille: metric!(
                 "tidegate_greediest_client_permille",

@@ -24,12 +24,13 @@ pub use crate::feed::frame::Framing;
 use crate::feed::history::History;
 use crate::feed::vector::Vector;
 use crate::feed::{FeedHandle, Hub};
-use crate::gate::{Gate, Permit, Refusal};
+use crate::gate::{Gate, Permit, Refusal, Seated};
 use crate::limits;
 use crate::metrics::{ByEncoding, ByReason, ByStream, Counter, Metrics};
 use crate::position::LastEventId;
 use crate::position::gap::Gap;
 use crate::source::SourceError;
+use crate::telemetry;
 
 mod body;
 mod carry;
@@ -38,7 +39,9 @@ pub mod closing;
 mod frames;
 #[cfg_attr(not(target_os = "linux"), path = "session/no_pump.rs")]
 mod pump;
+mod report;
 mod resolve;
+mod roll;
 mod state;
 
 use body::Phase;
@@ -46,7 +49,9 @@ pub use body::SessionBody;
 pub use carry::Transfer;
 use catchup::{CatchUp, Place, Shared};
 pub use pump::Pump;
+pub use report::{Delivery, Glimpse};
 use resolve::{NoStart, Resolver};
+use roll::{Enrolled, Roll};
 pub use state::EndReason;
 use state::{State, Terms};
 
@@ -126,7 +131,8 @@ impl Sessions {
         pump: Option<Arc<Pump>>,
     ) -> Arc<Self> {
         let drain = watch::Sender::new(false);
-        let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump };
+        let roll = Arc::new(Roll::default());
+        let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump, roll };
         let shared = Arc::new(shared);
         Arc::new(Self { hub, catalog, gate, settings, shared, metrics })
     }
@@ -181,6 +187,11 @@ impl Sessions {
             Box::new(reader)
         });
         let audience = (&request.selection, request.encoding);
+        let presence = Presence::new(audience, permit, Arc::clone(&self.metrics));
+        let enrolled = presence.enrolled(&self.shared.roll, request.framing, &feed);
+        if let Phase::Live(cursor) = &phase {
+            enrolled.is_at(cursor.index);
+        }
         let mut body = SessionBody {
             phase,
             state: State::new(terms, now, id_first),
@@ -194,7 +205,8 @@ impl Sessions {
             timer: Box::pin(tokio::time::sleep_until(now)),
             packed,
             wants_join: false,
-            presence: Presence::new(audience, permit, Arc::clone(&self.metrics)),
+            presence,
+            enrolled,
         };
         body.say(&frames::opening(request.framing));
         if id_first {
@@ -289,6 +301,7 @@ fn id_of(vector: &Vector) -> Vec<u8> {
 #[derive(Debug)]
 struct Audience {
     streams: Vec<ByStream>,
+    encoding: Option<Encoding>,
     /// Bytes in their encoding.
     bytes: Counter,
     metrics: Arc<Metrics>,
@@ -307,12 +320,34 @@ impl Audience {
     }
 }
 
+/// What a session has been given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Got {
+    events: u64,
+    /// As they are encoded.
+    bytes: u64,
+}
+
+impl Got {
+    /// Modulo 2^64, so that it can be taken away again.
+    fn and(self, more: Self) -> Self {
+        let events = self.events.wrapping_add(more.events);
+        Self { events, bytes: self.bytes.wrapping_add(more.bytes) }
+    }
+
+    fn without(self, less: Self) -> Self {
+        let events = self.events.wrapping_sub(less.events);
+        Self { events, bytes: self.bytes.wrapping_sub(less.bytes) }
+    }
+}
+
 /// That somebody is here: the permit, the gauges, and the one end reason.
 #[derive(Debug)]
 struct Presence {
     of: Arc<Audience>,
     reason: EndReason,
     permit: Permit,
+    got: Got,
 }
 
 impl Presence {
@@ -327,14 +362,43 @@ impl Presence {
         for stream in &streams {
             metrics.connected_clients.get_or_create(stream).inc();
         }
-        let encoding = encoding.map_or("identity", Encoding::as_str);
-        let bytes = metrics.delivered_bytes.get_or_create_owned(&ByEncoding { encoding });
-        let of = Arc::new(Audience { streams, bytes, metrics });
-        Self { of, reason: EndReason::ClientClosed, permit }
+        let name = encoding.map_or("identity", Encoding::as_str);
+        let bytes = metrics.delivered_bytes.get_or_create_owned(&ByEncoding { encoding: name });
+        let of = Arc::new(Audience { streams, encoding, bytes, metrics });
+        Self { of, reason: EndReason::ClientClosed, permit, got: Got::default() }
+    }
+
+    /// A line among those who have a task of their own.
+    fn enrolled(&self, roll: &Arc<Roll>, framing: Framing, feed: &Arc<FeedHandle>) -> Enrolled {
+        let enrolled = roll.enrol(self.permit.number(), (&self.of, framing, feed));
+        enrolled.has_got(self.got);
+        enrolled
+    }
+
+    fn delivered(&mut self, events: u64, bytes: u64) {
+        self.of.delivered(events, bytes);
+        self.got = self.got.and(Got { events, bytes });
     }
 
     fn ends(&mut self, reason: EndReason) {
         self.reason = reason;
+    }
+
+    /// The line of its end, where connections are logged.
+    fn log(&self, seated: &Seated) {
+        let streams: Vec<_> = self.of.streams.iter().map(|by| by.stream.as_str()).collect();
+        tracing::info!(
+            target: telemetry::CONNECTIONS,
+            session = self.permit.number(),
+            address = %seated.address,
+            agent = seated.agent.as_deref().unwrap_or_default(),
+            streams = streams.join(","),
+            reason = self.reason.as_str(),
+            seconds = seated.age.as_secs(),
+            events = self.got.events,
+            bytes = self.got.bytes,
+            "stream ended"
+        );
     }
 
     /// Why it has to go, if it has.
@@ -358,6 +422,9 @@ impl Drop for Presence {
         let reason = self.reason.as_str();
         metrics.streams_ended.get_or_create(&ByReason { reason }).inc();
         tracing::debug!(?streams, reason, "stream ended");
+        if let Some(seated) = self.permit.to_be_logged() {
+            self.log(&seated);
+        }
     }
 }
 

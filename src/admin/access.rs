@@ -52,6 +52,14 @@ impl Access {
     /// # Errors
     /// When there is none in it.
     pub fn with_token_in(file: &Path) -> Result<Self, NoToken> {
+        Ok(Self { token: Some(Self::token_in(file)?) })
+    }
+
+    /// The token that this file holds, for those who send it.
+    ///
+    /// # Errors
+    /// When there is none in it.
+    pub fn token_in(file: &Path) -> Result<Box<[u8]>, NoToken> {
         let length = std::fs::metadata(file)?.len();
         if length > TOKEN_FILE_BYTES_MAX {
             return Err(NoToken::Length(length));
@@ -64,7 +72,7 @@ impl Access {
         if !token.iter().all(u8::is_ascii_graphic) {
             return Err(NoToken::Bytes);
         }
-        Ok(Self { token: Some(token.into()) })
+        Ok(token.into())
     }
 
     fn allows(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {

@@ -86,14 +86,14 @@ async fn add(
 ) -> Result<Response, Problem> {
     let desk = Arc::clone(&admin.controls()?.blocks);
     let Add { prefix, r#for, reason, by, force, operator } = read_body(request.into_body()).await?;
-    let wrong = |key| move |says| Problem::bad_request(format!("{key}: {says}"));
+    let wrong = |key| move |says| Problem::bad(format!("{key}: {says}"));
     let asked = order::read_prefix(&prefix).map_err(wrong("prefix"))?;
     let seconds = order::read_duration(&r#for).map_err(wrong("for"))?;
     let reason = order::read_reason(&reason).map_err(wrong("reason"))?;
     let by = order::read_name(&by).map_err(wrong("by"))?;
     let from = peer.ip();
     let own: Vec<IpAddr> = operator.into_iter().chain([from]).collect();
-    let proxies = desk.gate().trusted_proxies();
+    let proxies = &desk.gate().trusted_proxies();
     if let Some(danger) = order::danger(&asked.prefix, proxies, &own).filter(|_| !force) {
         let says =
             format!("{danger}. Nothing was changed; `force` (--force) blocks it nevertheless");
@@ -115,9 +115,9 @@ async fn remove(
     let desk = Arc::clone(&admin.controls()?.blocks);
     let asked = Query::<Remove>::try_from_uri(request.uri());
     let Query(Remove { prefix, by, reason }) = asked.map_err(|error| {
-        Problem::bad_request(format!("{}; ?prefix=&by=&reason= is accepted", error.body_text()))
+        Problem::bad(format!("{}; ?prefix=&by=&reason= is accepted", error.body_text()))
     })?;
-    let wrong = |key| move |says| Problem::bad_request(format!("{key}: {says}"));
+    let wrong = |key| move |says| Problem::bad(format!("{key}: {says}"));
     let asked = order::read_prefix(&prefix).map_err(wrong("prefix"))?;
     let reason = order::read_reason(&reason).map_err(wrong("reason"))?;
     let by = order::read_name(&by).map_err(wrong("by"))?;
@@ -139,12 +139,10 @@ async fn on_disk(
 
 async fn read_body<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let bytes = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        Problem::bad_request(format!(
-            "The body has more than {BODY_BYTES_MAX} bytes, or broke off."
-        ))
+        Problem::bad(format!("The body has more than {BODY_BYTES_MAX} bytes, or broke off."))
     })?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        Problem::bad_request(format!("the body: {error}; a JSON object as documented is accepted"))
+        Problem::bad(format!("the body: {error}; a JSON object as documented is accepted"))
     })
 }
 

@@ -22,10 +22,20 @@ impl Problem {
     /// 404: no such path.
     pub(super) fn nothing_here(uri: &Uri) -> Self {
         let detail = format!(
-            "There is no {}. Here are /metrics, /healthz, /readyz and what `tidegate top`, `block` \
-             and `drain` use under /admin/.",
+            "There is no {}. Here are /metrics, /healthz, /readyz, and /admin/ for operators: see \
+             docs/admin.md.",
             uri.path()
         );
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 400: what was asked for cannot be read, or is not accepted.
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    /// 404: there is nothing of that name.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
@@ -46,16 +56,6 @@ impl Problem {
         let detail = "Send `Authorization: Bearer TOKEN` with the token of admin_token_file.";
         let header = Some((header::WWW_AUTHENTICATE, "Bearer"));
         Self { header, ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail) }
-    }
-
-    /// 400: what was asked cannot be read.
-    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
-    }
-
-    /// 404: what it is about is not there.
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
     /// 409: it can be read, and would do harm or does not fit.

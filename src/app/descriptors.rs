@@ -24,6 +24,8 @@ const MOST: u64 = 10_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) streams: usize,
+    /// What that may be raised to while it runs.
+    pub(super) streams_most: u64,
     /// Connections without a stream.
     pub(super) connections: usize,
     /// The first descriptor that no connection may have.
@@ -68,10 +70,12 @@ fn shared_out(descriptors: u64, streams: u64, connections: u64) -> Option<Room> 
     let all = descriptors.saturating_sub(RESERVED);
     let asked = |asked: u64, most: u64| if asked == 0 { most } else { asked.min(most) };
     let connections = asked(connections, (all / 4).max(1).min(CONNECTIONS_MAX as u64));
-    let streams = asked(streams, all.saturating_sub(connections));
+    let streams_most = all.saturating_sub(connections);
+    let streams = asked(streams, streams_most);
     let size = |n| usize::try_from(n).unwrap_or(usize::MAX);
     (streams > 0).then(|| Room {
         streams: size(streams),
+        streams_most,
         connections: size(connections),
         descriptors_max: descriptors - SPARE,
     })

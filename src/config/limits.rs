@@ -1,14 +1,16 @@
 //! `[limits]` and `[budgets.NAME]`: how much there may be of anything, and who may hold how much.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use toml::Table;
 
 use super::MIB;
-use super::reader::{Findings, Section};
+use super::reader::{Findings, Mistake, Section};
 use crate::limits;
 
 /// How fast a client may open streams.
@@ -83,6 +85,12 @@ pub struct LimitsConfig {
     pub history_cache_bytes: u64,
 }
 
+/// Streams that a client may hold.
+const PER_CLIENT: RangeInclusive<u64> = 0..=1_000_000;
+/// Streams that it may open in a second.
+const OPENS: RangeInclusive<u64> = 0..=1_000_000;
+/// Of them at once.
+const BURST: RangeInclusive<u64> = 1..=1_000_000;
 const X_CLIENT_IP: HeaderName = HeaderName::from_static("x-client-ip");
 
 impl LimitsConfig {
@@ -92,9 +100,9 @@ impl LimitsConfig {
         let mb = |bytes: usize| bytes as u64 / MIB;
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let bits = |n: u64| u8::try_from(n).unwrap_or(u8::MAX);
-        let per_client = section.number("streams_per_client", 64, 0..=1_000_000, found);
-        let per_s = section.number("opens_per_client_s", 20, 0..=1_000_000, found);
-        let burst = section.number("opens_burst", 200, 1..=1_000_000, found);
+        let per_client = section.number("streams_per_client", 64, PER_CLIENT, found);
+        let per_s = section.number("opens_per_client_s", 20, OPENS, found);
+        let burst = section.number("opens_burst", 200, BURST, found);
         let opens = NonZeroU32::new(small(per_s)).zip(NonZeroU32::new(small(burst)));
         let streams = section.number("streams", 0, 0..=10_000_000, found);
         let head_s = limits::REQUEST_HEAD_TIMEOUT.as_secs();
@@ -151,6 +159,51 @@ impl LimitsConfig {
     }
 }
 
+/// What of this can be changed while it runs. The keys are those of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningLimits {
+    /// Streams that one client may hold; 0: as many as it likes.
+    pub streams_per_client: u32,
+    /// New streams of one client a second; 0: as many as it likes.
+    pub opens_per_client_s: u32,
+    /// Of them at once.
+    pub opens_burst: u32,
+    /// Streams that this host may hold; 0: what the descriptors allow.
+    pub streams: u64,
+    /// By name, what each client of a budget may hold; 0: as many as it likes.
+    pub budgets: Vec<(String, u32)>,
+}
+
+impl RunningLimits {
+    /// These limits with what `patch` says instead. The descriptors allow `room` streams.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn patched(&self, patch: &Table, room: u64) -> Result<Self, Vec<Mistake>> {
+        let mut found = Findings::default();
+        let mut section = Section::new("", Some(patch));
+        let mut number = |key, now: u32, range| {
+            let number = section.number(key, now.into(), range, &mut found);
+            u32::try_from(number).unwrap_or(u32::MAX)
+        };
+        let streams_per_client = number("streams_per_client", self.streams_per_client, PER_CLIENT);
+        let opens_per_client_s = number("opens_per_client_s", self.opens_per_client_s, OPENS);
+        let opens_burst = number("opens_burst", self.opens_burst, BURST);
+        let streams = section.number("streams", self.streams, 0..=room, &mut found);
+        let mut budgets = self.budgets.clone();
+        let table = section.table("budgets", &mut found);
+        let mut named = Section::new("budgets", table);
+        for (name, now) in &mut budgets {
+            let number = named.number(name, (*now).into(), PER_CLIENT, &mut found);
+            *now = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+        named.finish(&mut found);
+        section.finish(&mut found);
+        let all = Self { streams_per_client, opens_per_client_s, opens_burst, streams, budgets };
+        if found.mistakes.is_empty() { Ok(all) } else { Err(found.mistakes) }
+    }
+}
+
 fn budgets(root: &mut Section<'_>, found: &mut Findings) -> Vec<Budget> {
     let mut all = Vec::new();
     for (name, value) in root.table("budgets", found).into_iter().flatten() {
@@ -161,7 +214,7 @@ fn budgets(root: &mut Section<'_>, found: &mut Findings) -> Vec<Budget> {
         };
         let mut section = Section::new(&path, Some(table));
         let prefixes = section.prefixes("prefixes", found);
-        let streams = section.number("streams", 64, 0..=1_000_000, found);
+        let streams = section.number("streams", 64, PER_CLIENT, found);
         let tokens_file = section.text("tokens_file", found).filter(|file| !file.is_empty());
         if prefixes.is_empty() && tokens_file.is_none() {
             let says = "names no prefix; a list of prefixes is accepted, or a `tokens_file`";

@@ -45,7 +45,7 @@ impl Findings {
 pub struct Section<'a> {
     path: String,
     table: Option<&'a Table>,
-    known: BTreeSet<&'static str>,
+    known: BTreeSet<&'a str>,
 }
 
 /// A type that a value can be taken as.
@@ -102,7 +102,7 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn get<T: Take<'a>>(&mut self, key: &'static str, found: &mut Findings) -> Option<T> {
+    fn get<T: Take<'a>>(&mut self, key: &'a str, found: &mut Findings) -> Option<T> {
         self.known.insert(key);
         let Some(value) = self.table.and_then(|t| t.get(key)) else {
             found.left_out.push(self.key(key));
@@ -117,14 +117,14 @@ impl<'a> Section<'a> {
     }
 
     /// A text, if it is given.
-    pub fn text(&mut self, key: &'static str, found: &mut Findings) -> Option<&'a str> {
+    pub fn text(&mut self, key: &'a str, found: &mut Findings) -> Option<&'a str> {
         self.get(key, found)
     }
 
     /// A text, parsed by `parse`, whose error says what is accepted.
     pub fn parsed<T, E: fmt::Display>(
         &mut self,
-        key: &'static str,
+        key: &'a str,
         default: T,
         found: &mut Findings,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -137,14 +137,14 @@ impl<'a> Section<'a> {
     }
 
     /// A switch.
-    pub fn flag(&mut self, key: &'static str, default: bool, found: &mut Findings) -> bool {
+    pub fn flag(&mut self, key: &'a str, default: bool, found: &mut Findings) -> bool {
         self.get(key, found).unwrap_or(default)
     }
 
     /// A whole number within `range`.
     pub fn number(
         &mut self,
-        key: &'static str,
+        key: &'a str,
         default: u64,
         range: std::ops::RangeInclusive<u64>,
         found: &mut Findings,
@@ -162,12 +162,12 @@ impl<'a> Section<'a> {
     }
 
     /// A list of texts.
-    pub fn list(&mut self, key: &'static str, found: &mut Findings) -> Vec<&'a str> {
+    pub fn list(&mut self, key: &'a str, found: &mut Findings) -> Vec<&'a str> {
         self.get(key, found).unwrap_or_default()
     }
 
     /// A list of addresses and prefixes.
-    pub fn prefixes(&mut self, key: &'static str, found: &mut Findings) -> Vec<IpNet> {
+    pub fn prefixes(&mut self, key: &'a str, found: &mut Findings) -> Vec<IpNet> {
         let mut all = Vec::new();
         for text in self.list(key, found) {
             match text.parse().or_else(|_| text.parse().map(|ip: IpAddr| ip.into())) {
@@ -184,7 +184,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table inside this one.
-    pub fn table(&mut self, key: &'static str, found: &mut Findings) -> Option<&'a Table> {
+    pub fn table(&mut self, key: &'a str, found: &mut Findings) -> Option<&'a Table> {
         self.known.insert(key);
         let value = self.table.and_then(|t| t.get(key))?;
         let taken = <&Table>::take(value);
@@ -205,6 +205,7 @@ impl<'a> Section<'a> {
                 Some(near) if distance(near, key) <= 3 => {
                     format!("there is no such key; did you mean `{near}`?")
                 }
+                _ if self.known.is_empty() => "there is no such key, and no other".to_owned(),
                 _ => format!(
                     "there is no such key; accepted are {}",
                     known.collect::<Vec<_>>().join(", ")

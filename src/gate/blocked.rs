@@ -77,14 +77,14 @@ impl Gate {
     /// # Errors
     /// It is blocked; it has been counted.
     pub fn let_pass(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-        let client = self.settings.identity.of(peer, headers);
+        let client = self.terms().settings.identity.of(peer, headers);
         let address = client.map_or(peer.to_canonical(), |Client { address, .. }| address);
         self.blocked(address).map_or(Ok(()), |why| Err(self.refused(why)))
     }
 
     /// The proxies that are believed about their clients.
     #[must_use]
-    pub fn trusted_proxies(&self) -> &[ipnet::IpNet] {
-        &self.settings.identity.trusted
+    pub fn trusted_proxies(&self) -> Vec<ipnet::IpNet> {
+        self.terms().settings.identity.trusted.clone()
     }
 }

@@ -74,6 +74,17 @@ pub enum Entered {
     Full,
 }
 
+/// What a client holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Streams that hold a seat.
+    pub seated: u32,
+    /// Streams that were told to go and are still open.
+    pub leaving: u32,
+    /// What it may hold, as its last stream was told; `u32::MAX`: as many as it likes.
+    pub budget: u32,
+}
+
 /// The books of a host.
 #[derive(Debug)]
 pub struct Books {
@@ -103,6 +114,19 @@ impl Books {
     #[must_use]
     pub fn held_by(&self, key: ClientKey) -> u32 {
         self.accounts.get(&key).map_or(0, |a| a.seated + a.reserved)
+    }
+
+    /// What a client holds that has a seat.
+    #[must_use]
+    pub fn holding(&self, key: ClientKey) -> Holding {
+        let account = self.accounts.get(&key).copied().unwrap_or_default();
+        let Account { seated, leaving, budget, .. } = account;
+        Holding { seated, leaving, budget }
+    }
+
+    /// There are so many seats from now on.
+    pub fn resize(&mut self, seats_max: usize) {
+        self.seats_max = seats_max;
     }
 
     /// Clients that hold something.

@@ -59,6 +59,8 @@ impl ClientHeader {
 /// A budget of some clients' own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
+    /// What it is called.
+    pub name: String,
     /// Whose: each client of these,
     pub prefixes: Vec<IpNet>,
     /// and each token of these, wherever it is used.
@@ -94,6 +96,17 @@ enum Key {
     Prefix([u8; 16]),
     /// The beginning of a token's hash.
     Token([u8; 16]),
+}
+
+impl ClientKey {
+    /// The first address of its prefix; `None`: it is a token.
+    #[must_use]
+    pub fn address(self) -> Option<IpAddr> {
+        match self.0 {
+            Key::Prefix(octets) => Some(Ipv6Addr::from(octets).to_canonical()),
+            Key::Token(_) => None,
+        }
+    }
 }
 
 /// An address or the beginning of a token's hash, as it is shown.
@@ -273,6 +286,7 @@ mod tests {
             ipv6_prefix: 64,
             streams: 64,
             budgets: vec![Budget {
+                name: "partners".to_owned(),
                 prefixes: vec!["192.0.2.0/24".parse().expect("a prefix")],
                 tokens: HashSet::from([TokenHash::of(TOKEN.as_bytes())]),
                 streams: 500,

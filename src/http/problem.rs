@@ -98,7 +98,7 @@ impl AppError {
         }
     }
 
-    /// The word for it in answers, logs and metrics.
+    /// The one word for why, in answers, logs and metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Refused(why) | Self::Open(OpenError::Refused(why)) => why.as_str(),

@@ -14,6 +14,7 @@ use axum::response::Response;
 
 use super::handover::Takeable;
 use super::problem::AppError;
+use super::witness::Witness;
 use super::{Front, encoding};
 use crate::feed::encode::Encoding;
 use crate::gate::Refusal;
@@ -73,7 +74,9 @@ pub(super) async fn open(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let opened = start(&front, peer, &names, &uri, &headers).await;
+    let mut witness = Witness::default();
+    let opened = start(&front, &mut witness, peer, &names, &uri, &headers).await;
+    witness.tell(&front, peer, (&names, &headers), &opened);
     let Err(error) = opened else { return opened };
     if let Some(reason) = error.reason_in_the_request() {
         front.metrics.refusals.get_or_create(&ByReason { reason }).inc();
@@ -86,6 +89,7 @@ pub(super) async fn open(
 
 async fn start(
     front: &Front,
+    witness: &mut Witness,
     peer: SocketAddr,
     names: &str,
     uri: &Uri,
@@ -94,11 +98,15 @@ async fn start(
     // First of all what the gate says of the client alone: 400 (a trusted proxy does not say who it
     // is), 403 (blocked), 429 (it holds its limit).
     let client = front.gate.identify(peer.ip(), headers)?;
+    witness.address = Some(client.address);
     let knock = front.gate.knock(client).await?;
     let (request, format) = read(front, names, uri, headers)?;
     let encoding = request.encoding;
-    let permit = knock.enter()?;
+    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    let permit = knock.enter(agent)?;
+    let number = permit.number();
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
+    witness.session = Some(number);
     let (takeable, body) = Takeable::new(opened.body);
     let mut response = answer(format, encoding, &opened.gaps, body);
     response.extensions_mut().insert(takeable);

@@ -22,6 +22,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::carry::{Session, Transfer, carry};
 use super::catchup::{CatchUp, Shared, Step};
+use super::roll::Enrolled;
 use super::state::{Due, EndReason, State};
 use super::{Framing, Presence, frames};
 use crate::feed::FeedHandle;
@@ -61,6 +62,8 @@ pub struct SessionBody {
     pub(super) told: WatchStream<u64>,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) presence: Presence,
+    /// What an operator sees of it.
+    pub(super) enrolled: Enrolled,
 }
 
 impl SessionBody {
@@ -86,6 +89,7 @@ impl SessionBody {
     pub(super) fn fallen_behind(session: Session) -> Self {
         let Session { feed, cursor, state, presence, gap_events, shared, packed, .. } = session;
         let drain = WatchStream::new(shared.drain.subscribe());
+        let enrolled = presence.enrolled(&shared.roll, state.framing(), &feed);
         let mut body = Self {
             phase: Phase::Live(cursor),
             state,
@@ -100,6 +104,7 @@ impl SessionBody {
             told: WatchStream::new(presence.permit.telling()),
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
             presence,
+            enrolled,
         };
         body.fall_behind();
         body
@@ -198,8 +203,12 @@ impl SessionBody {
             Phase::CatchUp(catching) => {
                 let (catchup, step) = std::task::ready!(catching.as_mut().poll(cx));
                 match step {
-                    Step::Joined(cursor) => self.phase = Phase::Live(cursor),
+                    Step::Joined(cursor) => {
+                        self.enrolled.is_at(cursor.index);
+                        self.phase = Phase::Live(cursor);
+                    }
                     Step::Bytes { bytes, events, first } => {
+                        self.enrolled.is_behind(catchup.behind());
                         self.phase = Phase::CatchUp(Box::pin(catchup.step()));
                         self.send_replayed(bytes, events, first);
                     }
@@ -215,7 +224,8 @@ impl SessionBody {
     }
 
     fn send_replayed(&mut self, mut bytes: Bytes, events: u64, first: usize) {
-        self.presence.of.delivered(events, bytes.len() as u64);
+        self.presence.delivered(events, bytes.len() as u64);
+        self.enrolled.has_got(self.presence.got);
         if events > 0
             && let Some(retry) = self.state.on_events(Instant::now())
         {
@@ -265,6 +275,7 @@ impl SessionBody {
         *cursor = ring.cursor(from + taken.len() as u64);
         let until = cursor.index;
         drop(ring);
+        self.enrolled.is_at(until);
         let pieces = match self.packed.as_ref().map(|packed| packed.encoding().coding()) {
             Some(coding) => feed.pieces((framing, coding), (from, until), self.wants_join),
             None => Vec::new(),
@@ -287,7 +298,8 @@ impl SessionBody {
             }
         }
         let bytes: usize = self.out.iter().skip(before).map(Bytes::len).sum();
-        self.presence.of.delivered(events, bytes as u64);
+        self.presence.delivered(events, bytes as u64);
+        self.enrolled.has_got(self.presence.got);
     }
 
     /// The ring has gone on without this reader: it reads what it missed and comes back.
@@ -298,6 +310,7 @@ impl SessionBody {
         let framing = (self.state.framing(), self.gap_events);
         let (shared, feed) = (Arc::clone(&self.shared), Arc::clone(&self.feed));
         let catchup = Box::new(CatchUp::new(shared, feed, places, framing));
+        self.enrolled.is_behind(0);
         self.phase = Phase::CatchUp(Box::pin(catchup.step()));
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::Framing;
 use super::frames;
 use super::pump::Pump;
+use super::roll::Roll;
 use crate::event::{Offset, TopicPartition};
 use crate::feed::FeedHandle;
 use crate::feed::history::{Chunk, History};
@@ -165,6 +166,8 @@ pub struct Shared {
     pub drain: watch::Sender<bool>,
     /// Who delivers to sockets.
     pub pump: Option<Arc<Pump>>,
+    /// Who has a task of its own.
+    pub(super) roll: Arc<Roll>,
 }
 
 /// A reader on its way to its feed.
@@ -208,6 +211,13 @@ impl CatchUp {
         let mut out = Vec::new();
         crate::feed::frame::write_fragments(&mut out, self.fragments());
         out
+    }
+
+    /// Records that are still to be passed, up to where this leg ends.
+    #[must_use]
+    pub(super) fn behind(&self) -> u64 {
+        let left = |part: &Part| part.target.0.saturating_sub(part.place.at.next.0);
+        self.parts.iter().map(left).filter_map(|left| u64::try_from(left).ok()).sum()
     }
 
     fn fragments(&self) -> impl Iterator<Item = &[u8]> {

@@ -22,12 +22,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::body::SessionBody;
 use super::carry::{Live, carry};
 use super::closing::close;
+use super::report::Glimpse;
+use crate::limits::REPORT_MAX;
 
 mod batch;
 mod bell;
@@ -96,6 +99,24 @@ impl Pump {
         for (bell, _) in &self.shards {
             bell.ask(Ask::Drain);
         }
+    }
+
+    /// What its readers are doing. A shard that does not answer in time is left out.
+    pub(super) async fn report(&self) -> Vec<Glimpse> {
+        let asked = self.shards.iter().map(|(bell, _)| {
+            let (tell, told) = oneshot::channel();
+            bell.ask(Ask::Report(tell));
+            timeout(REPORT_MAX, told)
+        });
+        // All are asked before the first is waited for.
+        let asked: Vec<_> = asked.collect();
+        let mut all = Vec::new();
+        for told in asked {
+            if let Ok(Ok(glimpses)) = told.await {
+                all.extend(glimpses);
+            }
+        }
+        all
     }
 
     /// Returns when every socket that left the pump is closed. None may come any more.

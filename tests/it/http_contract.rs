@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use self::harness::{PATIENCE, Server, front, front_with};
 
+mod admin;
 mod blocks;
 mod books;
 mod connections;

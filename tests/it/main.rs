@@ -15,6 +15,7 @@ mod kafka_source;
 mod load;
 mod log_commands;
 mod nginx;
+mod operators;
 mod positions;
 mod proxy_protocol;
 mod pump;

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
 use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::carry::Live;
+use super::super::report::Glimpse;
 
 /// Something for the shard to do.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) enum Ask {
     Take(Box<Live>),
     /// A lane's feed has moved.
     Moved(u32),
+    /// Say what the readers are doing.
+    Report(oneshot::Sender<Vec<Glimpse>>),
     /// Somebody has been told to go.
     Told,
     /// End all streams, and take none any more.

@@ -13,9 +13,10 @@ use std::task::{Context, Poll, Waker};
 use futures_util::Stream;
 use tokio_stream::wrappers::WatchStream;
 
-use super::super::Audience;
 use super::super::carry::Session;
 use super::super::catchup::Shared;
+use super::super::report::{Delivery, Glimpse};
+use super::super::{Audience, Got};
 use super::batch::{Manner, Measure, Next, collect};
 use super::bell::{Bell, Waking};
 use super::reader::Reader;
@@ -30,6 +31,8 @@ pub(super) struct Lane {
     /// Where all readers stand that have no place of their own.
     pub(super) at: Cursor,
     pub(super) readers: Slots<Reader>,
+    /// What readers without a place of their own have got since the lane began.
+    pub(super) got: Got,
     /// What all sessions here share.
     pub(super) audience: Arc<Audience>,
     pub(super) shared: Arc<Shared>,
@@ -56,6 +59,7 @@ impl Lane {
             manner: manner(session),
             at: session.cursor.clone(),
             readers: Slots::new(),
+            got: Got::default(),
             audience: Arc::clone(&session.presence.of),
             shared: Arc::clone(&session.shared),
             wants_join: false,
@@ -67,6 +71,26 @@ impl Lane {
     /// Whether a session's bytes are those of this lane.
     pub(super) fn fits(&self, session: &Session) -> bool {
         self.feed.is(&session.feed) && self.manner == manner(session)
+    }
+
+    /// What its readers are doing.
+    pub(super) fn glimpses(&mut self) -> impl Iterator<Item = Glimpse> {
+        let Self { feed, manner, at, readers, got, audience, .. } = self;
+        let head = feed.now();
+        readers.iter_mut().map(move |(_, reader)| {
+            let at = reader.lag.as_ref().map_or(&*at, |lag| &lag.cursor).clone();
+            let Got { events, bytes } = reader.got(*got);
+            Glimpse {
+                number: reader.presence.permit.number(),
+                of: Arc::clone(audience),
+                delivery: Delivery::Pump,
+                framing: manner.framing,
+                events,
+                bytes,
+                behind: head.index.saturating_sub(at.index),
+                places: Some((at, head.clone())),
+            }
+        })
     }
 
     /// From now on the next entry of the feed rings the bell. Before looking, so that none between

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use tokio::time::Instant;
 
-use super::super::Presence;
 use super::super::state::{EndReason, State};
+use super::super::{Got, Presence};
 use super::batch::{Batch, Measure, Next, Stand};
 use super::lane::Lane;
 use crate::feed::encode;
@@ -28,6 +28,7 @@ pub(super) struct Reader {
     /// Bytes of the client that were dropped.
     pub(super) dropped: u16,
     pub(super) state: State,
+    /// What it has got is counted from what its lane has, while it is where its lane is.
     pub(super) presence: Presence,
     /// Where it is, if not where its lane is.
     pub(super) lag: Option<Box<Lag>>,
@@ -45,6 +46,27 @@ pub(super) struct Lag {
     pub(super) rest: Bytes,
     /// When its socket last took something.
     pub(super) since: Instant,
+}
+
+impl Reader {
+    /// What it has got, in a lane that has got `lane`.
+    pub(super) fn got(&self, lane: Got) -> Got {
+        let own = self.presence.got;
+        if self.lag.is_some() { own } else { lane.and(own) }
+    }
+
+    /// It has a place of its own from now on.
+    pub(super) fn falls_behind(&mut self, lag: Lag, lane: Got) {
+        self.presence.got = self.got(lane);
+        self.lag = Some(Box::new(lag));
+    }
+
+    /// It is where its lane is, which has got `lane`.
+    pub(super) fn is_back(&mut self, lane: Got) {
+        if self.lag.take().is_some() {
+            self.presence.got = self.presence.got.without(lane);
+        }
+    }
 }
 
 /// How a reader leaves.
@@ -76,20 +98,30 @@ pub(super) enum Written {
     Gone(EndReason),
 }
 
-/// Writes a batch to a reader that stands where it begins. If not all of it was taken, the reader
-/// has a place of its own afterwards.
-pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Instant) -> Written {
+/// Writes a batch to a reader that stands where it begins, as its lane does, which has got `lane`
+/// before. If not all of it was taken, the reader has a place of its own afterwards.
+pub(super) fn write(
+    reader: &mut Reader,
+    batch: &Batch,
+    (start, lane): (&Cursor, Got),
+    now: Instant,
+) -> Written {
+    let stays = || Lag { cursor: start.clone(), rest: Bytes::new(), since: now };
     let all = batch.parts.len();
     if all == 0 {
         return Written::All;
     }
     let packed = reader.packed.as_ref().map(|packed| batch.taken_by(packed, all));
     if batch.events > 0 && reader.state.owes_retry() || matches!(packed, Some(None)) {
+        reader.falls_behind(stays(), lane);
         return Written::OwnWay;
     }
     let n = match send(&reader.socket, &batch.bytes) {
         Ok(n) => n,
-        Err(reason) => return Written::Gone(reason),
+        Err(reason) => {
+            reader.falls_behind(stays(), lane);
+            return Written::Gone(reason);
+        }
     };
     if n > 0 && batch.events > 0 {
         reader.state.on_events(now);
@@ -105,7 +137,8 @@ pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Ins
         **packed = batch.taken_by(packed, begun).expect("it could take all of them");
     }
     let bytes = (n + rest.len()) as u64;
-    reader.lag = Some(Box::new(Lag { cursor: cursor.clone(), rest, since: now }));
+    reader.falls_behind(Lag { cursor: cursor.clone(), rest, since: now }, lane);
+    reader.presence.got = reader.presence.got.and(Got { events, bytes });
     Written::Part { events, bytes, cursor }
 }
 
@@ -147,8 +180,8 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
         if alone {
             batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, 1));
             let rest = alone_to(lane, slot, &batch, now);
-            lane.audience.delivered(batch.events, rest.len() as u64);
             let reader = lane.readers.get_mut(slot).expect("it is here");
+            reader.presence.delivered(batch.events, rest.len() as u64);
             let lag = reader.lag.as_mut().expect("it has a place");
             (lag.cursor, lag.rest) = (batch.end, rest);
             continue;
@@ -164,7 +197,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             reader.state.on_events(now);
         }
         let stand = batch.after(n, &cursor);
-        lane.audience.delivered(stand.events, (n + stand.rest.len()) as u64);
+        reader.presence.delivered(stand.events, (n + stand.rest.len()) as u64);
         let whole = n == batch.bytes.len();
         lag.cursor = if whole { batch.end.clone() } else { stand.cursor };
         batch.gaps_before(&lag.cursor).for_each(|gap| lane.audience.passed_gap(gap, 1));

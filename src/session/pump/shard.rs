@@ -12,19 +12,20 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 
+use super::super::Got;
 use super::super::carry::{Live, Session};
 use super::super::closing::reset;
+use super::super::report::Glimpse;
 use super::super::state::{Due, EndReason};
 use super::Pump;
 use super::batch::{Manner, Next};
 use super::bell::{Ask, Bell, Waking};
 use super::lane::Lane;
 use super::reader::{Lag, Leave, Reached, Reader, Written, catch_up, write};
-use crate::feed::vector::Cursor;
 use crate::limits;
 
 /// The bell, among the readers' tokens.
@@ -117,12 +118,21 @@ impl Shard {
                 Ask::Take(live) => self.take(*live),
                 Ask::Moved(lane) => self.pass(lane),
                 Ask::Told => self.on_told(),
+                Ask::Report(tell) => self.report(tell),
                 Ask::Drain => self.drain(),
                 Ask::Settle(_) => {}
                 Ask::Stop => stop = true,
             }
         }
         stop
+    }
+
+    /// What the readers are doing: some tens of ns for each.
+    fn report(&mut self, tell: oneshot::Sender<Vec<Glimpse>>) {
+        let readers = self.lanes.values().map(|lane| lane.readers.len()).sum();
+        let mut all = Vec::with_capacity(readers);
+        self.lanes.values_mut().for_each(|lane| all.extend(lane.glimpses()));
+        let _ = tell.send(all);
     }
 
     /// Takes a session into its lane.
@@ -178,7 +188,7 @@ impl Shard {
             let (mut whole, mut events, mut bytes) = (0, 0, 0);
             let up_to_date = lane.readers.iter_mut().filter(|(_, r)| r.lag.is_none());
             for (slot, reader) in up_to_date {
-                match write(reader, &batch, &lane.at, now) {
+                match write(reader, &batch, (&lane.at, lane.got), now) {
                     Written::All => whole += 1,
                     Written::Part { events: some, bytes: n, cursor } => {
                         events += some;
@@ -191,16 +201,18 @@ impl Shard {
                     Written::Gone(reason) => gone.push((slot, reason)),
                 }
             }
-            let start = std::mem::replace(&mut lane.at, batch.end.clone());
-            events += whole * batch.events;
-            bytes += whole * batch.bytes.len() as u64;
+            lane.at = batch.end.clone();
+            let (size, shown) = (batch.bytes.len() as u64, batch.events);
+            lane.got = lane.got.and(Got { events: shown, bytes: size });
+            events += whole * shown;
+            bytes += whole * size;
             lane.audience.delivered(events, bytes);
             batch.gaps_before(&batch.end).for_each(|gap| lane.audience.passed_gap(gap, whole));
             for (slot, reason) in gone {
                 self.leave(number, slot, Leave::Gone(reason));
             }
             for slot in own_way {
-                self.lag_behind(number, slot, start.clone(), Bytes::new());
+                self.wait_for_room(number, slot);
                 self.on_room(number, slot);
             }
         }
@@ -217,10 +229,10 @@ impl Shard {
         }
     }
 
-    fn lag_behind(&mut self, number: u32, slot: u32, cursor: Cursor, rest: Bytes) {
+    /// From now on a reader with a place of its own is written to when its socket has room.
+    fn wait_for_room(&mut self, number: u32, slot: u32) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(reader) = lane.readers.get_mut(slot) else { return };
-        reader.lag = Some(Box::new(Lag { cursor, rest, since: Instant::now() }));
         let data = EventData::new_u64(token(number, slot));
         let _ = epoll::modify(&self.epoll, &reader.socket, data, WAITING);
     }
@@ -280,7 +292,7 @@ impl Shard {
             Ok(Reached::Lane) => {
                 let Some(lane) = self.lanes.get_mut(&number) else { return };
                 let Some(reader) = lane.readers.get_mut(slot) else { return };
-                reader.lag = None;
+                reader.is_back(lane.got);
                 let data = EventData::new_u64(token(number, slot));
                 let _ = epoll::modify(&self.epoll, &reader.socket, data, LISTENING);
             }
@@ -329,7 +341,9 @@ impl Shard {
                 manner.wrap(&own)
             }
         };
-        self.lag_behind(number, slot, at, wrapped);
+        let lag = Lag { cursor: at, rest: wrapped, since: Instant::now() };
+        reader.falls_behind(lag, lane.got);
+        self.wait_for_room(number, slot);
         self.on_room(number, slot);
     }
 
@@ -379,7 +393,9 @@ impl Shard {
     fn leave(&mut self, number: u32, slot: u32, how: Leave) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(reader) = lane.readers.remove(slot) else { return };
+        let got = reader.got(lane.got);
         let Reader { socket, dropped, state, mut presence, packed, .. } = reader;
+        presence.got = got;
         let _ = epoll::delete(&self.epoll, &socket);
         let manner = lane.manner;
         let Manner { transfer, gap_events, .. } = manner;

@@ -206,6 +206,7 @@ async fn a_token_has_one_account_wherever_it_comes_from_and_one_that_is_none_is_
     const TOKEN: &str = "an-account-of-one-partner";
     let mut settings = settings(100, 1);
     settings.identity.budgets = vec![tidegate::gate::client::Budget {
+        name: "partners".into(),
         prefixes: Vec::new(),
         tokens: [tidegate::gate::tokens::TokenHash::of(TOKEN.as_bytes())].into(),
         streams: 3,

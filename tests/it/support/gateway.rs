@@ -141,6 +141,11 @@ impl Gateway {
         self.running = None;
     }
 
+    /// Waits until it has ended by itself.
+    pub fn ends(&mut self) -> ExitStatus {
+        self.running.take().expect("it runs").wait()
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut process = self.running.take().expect("it runs");
@@ -160,6 +165,7 @@ impl Gateway {
         ([127, 0, 0, 1], self.ports.0).into()
     }
 
+    /// Where operators go.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.ports.1).into()

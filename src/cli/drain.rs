@@ -1,0 +1,56 @@
+//! `tidegate drain`: takes a gateway out of service, and waits until nobody reads from it.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use http::Method;
+
+use super::admin_client::{AdminArgs, AdminClient, AdminError};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Take a gateway out of service, as SIGTERM does, and wait until its streams have ended
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Status 0 when no stream is left (the gateway ends then), 1 when some are.")]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait_s: u64,
+}
+
+pub(super) fn run(args: &DrainArgs) -> anyhow::Result<()> {
+    let client = args.admin.client()?;
+    super::one_thread()?.block_on(drain(&client, Duration::from_secs(args.wait_s)))
+}
+
+async fn drain(client: &AdminClient, wait: Duration) -> anyhow::Result<()> {
+    let answer = client.send(Method::POST, "/admin/drain", None).await?;
+    let held = answer["streams"].as_u64().context("read how many streams there are")?;
+    say(&format!("{} drains; {held} stream(s) are open", client.url()))?;
+    let until = Instant::now() + wait;
+    let mut left = held as f64;
+    loop {
+        left = match client.metrics().await {
+            Ok(metrics) => metrics.sum("tidegate_streams_open"),
+            // It ends when its last stream has, and sometimes in the middle of an answer.
+            Err(AdminError::Unreachable { .. }) => return say("no stream is left, it has ended"),
+            Err(AdminError::NoAnswer { .. }) => left,
+            Err(error) => return Err(error.into()),
+        };
+        if left == 0.0 {
+            return say("no stream is left");
+        }
+        if Instant::now() >= until {
+            bail!("{left} stream(s) are still open after {} s", wait.as_secs());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}").context("say how it goes")
+}

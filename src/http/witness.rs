@@ -1,0 +1,58 @@
+//! The line that a request for a stream leaves in the log, while an operator wants to see them.
+//!
+//! What clients send is hostile: it is cut here, and escaped by the log.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+
+use super::Front;
+use super::problem::AppError;
+use crate::gate::SeatNumber;
+use crate::limits::AGENT_BYTES_MAX;
+use crate::telemetry::CONNECTIONS;
+
+/// What has come out about a request so far.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    /// Whose it is; a proxy's peer says nothing of it.
+    pub(super) address: Option<IpAddr>,
+    /// The stream that it has opened.
+    pub(super) session: Option<SeatNumber>,
+}
+
+impl Witness {
+    /// Says how the request was answered, if connections are logged now.
+    pub(super) fn tell(
+        &self,
+        front: &Front,
+        peer: SocketAddr,
+        (names, headers): (&str, &HeaderMap),
+        outcome: &Result<Response, AppError>,
+    ) {
+        if !front.gate.connection_log().takes_a_line() {
+            return;
+        }
+        let (status, reason) = match outcome {
+            Ok(response) => (response.status(), "opened"),
+            Err(error) => (error.status(), error.reason()),
+        };
+        let agent = headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+        tracing::info!(
+            target: CONNECTIONS,
+            session = self.session,
+            address = %self.address.unwrap_or(peer.ip()),
+            %peer,
+            agent = cut(agent),
+            streams = cut(names.as_bytes()),
+            status = status.as_u16(),
+            reason,
+            "stream asked for"
+        );
+    }
+}
+
+fn cut(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(AGENT_BYTES_MAX)]).into_owned()
+}
