@@ -221,19 +221,22 @@ fn public_port(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Bound, &'static str)> {
     let tls = tls(config, metrics)?;
-    let limits = &config.limits;
+    let LimitsConfig { unsent_bytes, connections_per_client, .. } = config.limits;
     let crowd = crowd::Settings {
         identity: identity.clone(),
         connections_max: room.connections,
-        per_client: usize::try_from(limits.connections_per_client).unwrap_or(usize::MAX),
+        per_client: match usize::try_from(connections_per_client) {
+            Ok(0) => (room.connections / limits::CONNECTIONS_CLIENT_PART).max(1),
+            per_client => per_client.unwrap_or(usize::MAX),
+        },
     };
-    let unsent = u32::try_from(limits.unsent_bytes).unwrap_or(u32::MAX);
+    let unsent = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
     let public = http::listen::bind(config.listen, unsent)
         .with_context(|| format!("bind the public address {}", config.listen))?
         .stall_timeout(config.session.stall)
-        .head_timeout(limits.head_timeout)
+        .head_timeout(config.limits.head_timeout)
         .crowd(Crowd::new(crowd, Arc::clone(metrics)))
-        .proxy_protocol(limits.client_from == ClientFrom::ProxyProtocol)
+        .proxy_protocol(config.limits.client_from == ClientFrom::ProxyProtocol)
         .descriptors_max(room.descriptors_max);
     Ok(match tls {
         Some(tls) => (public.tls(tls), "https"),

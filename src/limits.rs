@@ -60,8 +60,8 @@ pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Connections that carry no stream (in a head, between two requests), of all; never more than a
 /// quarter of what the descriptors allow.
 pub const CONNECTIONS_MAX: usize = 8192;
-/// Of one client. It may open as many streams at once (`limits.opens_burst`), and each begins so.
-pub const CONNECTIONS_PER_CLIENT_MAX: usize = 256;
+/// One client may have this part of them.
+pub const CONNECTIONS_CLIENT_PART: usize = 4;
 /// When there are too many of all, none goes that has not had this time to say what it wants.
 pub const CONNECTION_GRACE: Duration = Duration::from_secs(1);
 /// Connections that were told to go and have not gone; no more are accepted meanwhile.

@@ -57,7 +57,7 @@ pub struct LimitsConfig {
     pub head_timeout: Duration,
     /// Connections of this host that carry no stream; 0: what the descriptors allow.
     pub connections: u64,
-    /// The same of one client.
+    /// The same of one client; 0: a quarter of these.
     pub connections_per_client: u64,
     /// Proxies that say who their clients are.
     pub trusted_proxies: Vec<IpNet>,
@@ -108,9 +108,8 @@ impl LimitsConfig {
         let head_s = limits::REQUEST_HEAD_TIMEOUT.as_secs();
         let head_s = section.number("head_s", head_s, 1..=3600, found);
         let connections = section.number("connections", 0, 0..=10_000_000, found);
-        let of_client = limits::CONNECTIONS_PER_CLIENT_MAX as u64;
         let connections_per_client =
-            section.number("connections_per_client", of_client, 1..=10_000_000, found);
+            section.number("connections_per_client", 0, 0..=10_000_000, found);
         let trusted_proxies = section.prefixes("trusted_proxies", found);
         let client_from =
             section.parsed("client_from", ClientFrom::Header, found, |text| match text {

@@ -3,12 +3,13 @@
 //! ```text
 //!  room ─▶ accept ─▶ arrive ─▶ (is_of: the PROXY protocol named it) ─┬─▶ carries a stream: out
 //!   │                  │                                             └─▶ has ended: out
-//!   │                  └ its client has too many: its oldest is told to go
+//!   │                  └ its client has too many: turned away
 //!   └ all are too many: the oldest of who has most is told to go, once it has had a moment
 //! ```
 //! A connection costs a descriptor before anything is known of it but its peer. So this is counted
-//! apart from streams, for each client and for all, and who opens many loses their own. Connections
-//! of a trusted proxy are many clients': they have no limit of their own and go last.
+//! apart from streams, for each client and for all. None goes before it has had a moment to say
+//! what it wants, so that a burst is answered as far as the limits go. Connections of a trusted
+//! proxy are many clients': they have no limit of their own and go last.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -111,21 +112,26 @@ impl State {
         self.ranks.extend(self.rank(who));
     }
 
-    /// Takes a connection in, as the youngest of its client. The client's oldest goes, if it has
-    /// too many.
+    /// Takes a connection in, as the youngest of its client; if the client has too many, it has to
+    /// go.
     fn wait(&mut self, number: Number) {
-        let turn = self.next;
+        let (turn, now) = (self.next, Instant::now());
         self.next += 1;
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        (entry.turn, entry.since) = (turn, Instant::now());
+        (entry.turn, entry.since) = (turn, now);
         let (who, limit) = (entry.who, entry.limit);
         self.change(who, |turns| {
             turns.insert(turn, number);
         });
-        let turns = self.clients.get(&who).filter(|turns| turns.len() > limit);
-        if let Some(oldest) = turns.and_then(|turns| turns.values().next().copied()) {
-            self.tell(oldest);
+        if self.clients.get(&who).is_some_and(|turns| turns.len() > limit) {
+            self.tell(number);
         }
+    }
+
+    /// How long it has been waiting.
+    fn age(&self, number: Number, now: Instant) -> Duration {
+        let since = self.entries.get(&number).map_or(now, |entry| entry.since);
+        now.saturating_duration_since(since)
     }
 
     /// Whatever it was, it is not counted among those who wait.
@@ -155,8 +161,7 @@ impl State {
     fn tell_greediest(&mut self, now: Instant, grace: Duration) {
         let oldest = self.ranks.iter().rev().find_map(|(.., who)| {
             let number = *self.clients.get(who)?.values().next()?;
-            let age = now.saturating_duration_since(self.entries.get(&number)?.since);
-            (age >= grace).then_some(number)
+            (self.age(number, now) >= grace).then_some(number)
         });
         if let Some(oldest) = oldest {
             self.tell(oldest);
@@ -317,6 +322,12 @@ impl Arrival {
             let entry = state.entries.remove(&self.number);
             state.leaving -= usize::from(entry.is_some_and(|entry| entry.is_told));
         });
+    }
+
+    /// Whether it has to end, since there are too many.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.crowd.lock().entries.get(&self.number).is_some_and(|entry| entry.is_told)
     }
 
     /// Returns when it has to end, since there are too many.

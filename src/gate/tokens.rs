@@ -24,8 +24,8 @@ pub struct TokenHash([u8; 32]);
 pub enum BadTokens {
     /// It has characters that no token has, or too few or too many.
     #[error(
-        "line {0} is no token; {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} of A-Z a-z 0-9 - . _ ~ + / are \
-         accepted, and = at the end"
+        "line {0} is no token; {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} of A-Z a-z 0-9 - . _ ~ + / \
+         are accepted, and = at the end"
     )]
     NoToken(usize),
     /// It is there already.
@@ -71,8 +71,8 @@ pub(super) fn show(short: [u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     short[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// Reads a file's text: one token a line; empty lines and those that begin with `#` are passed over.
-/// With each token its line, from 1.
+/// Reads a file's text: one token a line; empty lines and those that begin with `#` are passed
+/// over. With each token its line, from 1.
 ///
 /// # Errors
 /// The first line that is wrong, or that there is no token.

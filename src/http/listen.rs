@@ -252,9 +252,25 @@ struct Connection {
 impl Connection {
     async fn drive(self, socket: TcpStream, doors: Doors) {
         let (arrival, peer) = (Arc::clone(&self.arrival), self.peer);
+        if arrival.is_told() {
+            return self.turn_away(&socket, doors.tls.is_none());
+        }
         tokio::select! {
             () = self.converse(socket, doors) => {}
             () = arrival.has_to_go() => arrival.ended(CROWDED, peer.ip()),
+        }
+    }
+
+    /// Says no at once and does not wait until it is read.
+    fn turn_away(&self, socket: &TcpStream, is_plain: bool) {
+        self.ended(CROWDED);
+        if is_plain {
+            let answer = answer_to_no_request(&Refusal::Rate { wait_s: 1 }.into());
+            let now = rustix::net::RecvFlags::DONTWAIT;
+            // What has come and is not read would turn the close into a reset.
+            let _ = rustix::net::recv(socket, &mut [0; 4096], now);
+            let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+            let _ = rustix::net::send(socket, &answer, flags);
         }
     }
 

@@ -23,12 +23,6 @@ fn peer(host: u8) -> IpAddr {
     [127, 0, 0, host].into()
 }
 
-impl Arrival {
-    fn is_told(&self) -> bool {
-        self.crowd.lock().entries.get(&self.number).is_some_and(|entry| entry.is_told)
-    }
-}
-
 impl Crowd {
     fn all(&self) -> usize {
         let state = self.lock();
@@ -38,17 +32,16 @@ impl Crowd {
 }
 
 #[test]
-fn a_client_with_too_many_loses_its_oldest_and_nobody_else_does() {
+fn a_client_with_too_many_is_turned_away_and_nobody_else_is() {
     let crowd = crowd(100, 3);
     let other = crowd.arrive(peer(2));
-    let mut own: Vec<_> = (0..3).map(|_| crowd.arrive(peer(1))).collect();
-    // It has asked for something: the next one is the oldest now.
-    own[0].is_alive();
-    own.push(crowd.arrive(peer(1)));
+    let mut own: Vec<_> = (0..5).map(|_| crowd.arrive(peer(1))).collect();
     let told: Vec<_> = own.iter().map(|arrival| arrival.is_told()).collect();
-    assert_eq!(told, [false, true, false, false]);
+    assert_eq!(told, [false, false, false, true, true]);
     assert!(!other.is_told());
-    assert_eq!(crowd.all(), 5);
+    assert_eq!(crowd.all(), 6);
+    drop(own.remove(0));
+    assert!(!crowd.arrive(peer(1)).is_told());
     drop(own);
     assert_eq!(crowd.all(), 1);
 }
@@ -59,12 +52,12 @@ fn what_carries_a_stream_is_not_counted_until_the_last_one_ends() {
     let first = crowd.arrive(peer(1));
     let streams = (first.carries(), first.carries());
     assert_eq!(crowd.all(), 0);
-    let _two = (crowd.arrive(peer(1)), crowd.arrive(peer(1)));
+    let two = (crowd.arrive(peer(1)), crowd.arrive(peer(1)));
     drop(streams.0);
     assert!(!first.is_told());
     drop(streams.1);
-    assert_eq!((first.is_told(), crowd.all()), (false, 3));
-    assert!(_two.0.is_told(), "it is the oldest now");
+    assert_eq!((first.is_told(), crowd.all()), (true, 3), "it is one too many now");
+    assert!(!two.0.is_told() && !two.1.is_told());
     first.leaves();
     drop(first);
     assert_eq!(crowd.all(), 2);
@@ -79,10 +72,10 @@ fn a_proxy_has_no_limit_and_its_clients_have_theirs_once_they_are_named() {
         arrival.is_of(peer(1));
     }
     let told = all.iter().filter(|arrival| arrival.is_told()).count();
-    assert!(told == 1 && all[0].is_told());
-    // Under pressure whoever is known goes first.
+    assert!(told == 1 && all[2].is_told());
+    // Under pressure whoever is known goes first, however young.
     crowd.press();
-    assert!(all[1].is_told());
+    assert!(all[0].is_told());
 }
 
 #[tokio::test(start_paused = true)]
