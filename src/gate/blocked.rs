@@ -20,7 +20,6 @@ const FEW: usize = 16;
 
 impl Gate {
     /// What is known of prefixes. Nothing else of the gate may be called while this is held.
-    #[must_use]
     pub fn blocks(&self) -> RwLockReadGuard<'_, Blocks> {
         self.blocks.read().expect("no holder panics")
     }
