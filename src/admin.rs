@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
+use crate::limits::ADMIN_END_MAX;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
 
@@ -131,10 +132,16 @@ impl Bound {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 let serving = router(admin).into_make_service_with_connect_info::<SocketAddr>();
-                let serving = axum::serve(listener, serving).into_future();
+                // Who is just being answered gets its answer, also that all of it ends.
+                let asked = stopped.clone().cancelled_owned();
+                let serving = axum::serve(listener, serving).with_graceful_shutdown(asked);
+                let over = async {
+                    stopped.cancelled().await;
+                    tokio::time::sleep(ADMIN_END_MAX).await;
+                };
                 tokio::select! {
-                    served = serving => served,
-                    () = stopped.cancelled() => Ok(()),
+                    served = serving.into_future() => served,
+                    () = over => Ok(()),
                 }
             });
             if let Err(error) = served {
@@ -183,8 +190,9 @@ async fn drain(
 ) -> Result<Response, Problem> {
     let controls = admin.controls()?;
     tracing::info!(%by, "asked to drain by the admin port");
+    let streams = controls.gate.held();
     controls.stop.cancel();
-    let body = json!({ "draining": true, "streams": controls.gate.held() });
+    let body = json!({ "draining": true, "streams": streams });
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }
 

@@ -160,6 +160,9 @@ pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Answers of the admin port that are under way when it ends have this long.
+pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);
+
 /// From SIGTERM to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
 

@@ -4,7 +4,8 @@
 //!  gather (a thread): looks every second, does what is ordered ── news ──▶ screen ─▶ terminal
 //!                                                              ◀─ orders ── keys
 //! ```
-//! A gateway that goes away is waited for. The terminal is given back as it was, whatever ends this.
+//! A gateway that goes away is waited for. The terminal is given back as it was, whatever ends
+//! this.
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{Receiver, channel};
@@ -45,11 +46,15 @@ pub(super) struct TopArgs {
     #[arg(long, conflicts_with = "once")]
     json: bool,
     /// Seconds between two looks
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = pause())]
     every_s: u64,
     /// What clients are sorted by
     #[arg(long, value_name = "COLUMN", default_value = SORTS[0], value_parser = SORTS)]
     sort: String,
+}
+
+fn pause() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=3600)
 }
 
 pub(super) fn run(args: &TopArgs) -> anyhow::Result<()> {

@@ -29,11 +29,11 @@ pub(super) const SESSION_COLUMNS: [(&str, u16); 8] = [
 
 /// A text without what could move a terminal's cursor, change its colours or turn its writing.
 pub(super) fn plain(text: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-            || c == '\u{feff}'
+    let is_mark = |c| {
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{feff}')
+            || matches!(c, '\u{2060}'..='\u{206f}')
     };
+    let hostile = |c: char| c.is_control() || is_mark(c);
     text.chars().map(|c| if hostile(c) { '·' } else { c }).collect()
 }
 

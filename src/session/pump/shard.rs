@@ -127,7 +127,7 @@ impl Shard {
         stop
     }
 
-    /// What the readers are doing: some tens of ns for each.
+    /// What the readers are doing.
     fn report(&mut self, tell: oneshot::Sender<Vec<Glimpse>>) {
         let readers = self.lanes.values().map(|lane| lane.readers.len()).sum();
         let mut all = Vec::with_capacity(readers);
