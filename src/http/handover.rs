@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -26,6 +26,8 @@ use crate::session::{SessionBody, Transfer};
 pub(super) struct Takeable {
     session: Arc<Mutex<Option<SessionBody>>>,
     stalled: Arc<AtomicBool>,
+    /// What says that its connection was cut because the client took nothing.
+    cut: Arc<OnceLock<Arc<AtomicBool>>>,
 }
 
 /// The response's body, if nobody takes the session.
@@ -56,7 +58,7 @@ impl http_body::Body for Untaken {
 impl Drop for Untaken {
     fn drop(&mut self) {
         if let Some(session) = &mut self.session
-            && self.takeable.stalled.load(Ordering::Acquire)
+            && self.takeable.is_stalled()
         {
             session.stalls();
         }
@@ -67,7 +69,7 @@ impl Takeable {
     /// A session, and the body that delivers it where it is not taken.
     pub(super) fn new(session: SessionBody) -> (Self, Body) {
         let session = Arc::new(Mutex::new(Some(session)));
-        let takeable = Self { session, stalled: Arc::default() };
+        let takeable = Self { session, stalled: Arc::default(), cut: Arc::default() };
         let body = Untaken { takeable: takeable.clone(), session: None };
         (takeable, Body::new(body))
     }
@@ -75,6 +77,17 @@ impl Takeable {
     /// The body is about to be dropped, because its client takes nothing.
     pub(super) fn has_stalled(&self) {
         self.stalled.store(true, Ordering::Release);
+    }
+
+    /// It is delivered over a connection of which `cut` says that it ended since its client took
+    /// nothing.
+    pub(super) fn goes_over(&self, cut: &Arc<AtomicBool>) {
+        let _ = self.cut.set(Arc::clone(cut));
+    }
+
+    fn is_stalled(&self) -> bool {
+        let cut = self.cut.get().is_some_and(|cut| cut.load(Ordering::Acquire));
+        cut || self.stalled.load(Ordering::Acquire)
     }
 
     fn take(&self) -> Option<SessionBody> {

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use super::Connection;
 use super::channel::Channel;
 use super::wire::Wire;
-use crate::http::handover::{self, Taken};
+use crate::http::handover::{self, Takeable, Taken};
 use crate::http::problem::{AppError, answer_to_no_request};
 use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
 
@@ -46,12 +46,13 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
         Channel::Plain(patient) => Some(patient.full()),
         Channel::Tls(_) => None,
     };
+    let stalled = channel.stalled();
     let service = {
         let (connection, may_leave) = (connection.clone(), full.is_some());
         let leaving = Arc::clone(&leaving);
         service_fn(move |request| {
             let leaving = may_leave.then(|| Arc::clone(&leaving));
-            Box::pin(respond(connection.clone(), request, leaving))
+            Box::pin(respond(connection.clone(), request, leaving, Arc::clone(&stalled)))
         })
     };
     let wire = Wire::new(channel);
@@ -112,6 +113,7 @@ async fn respond(
     connection: Connection,
     mut request: Request<Incoming>,
     leaving: Option<Leaving>,
+    stalled: Arc<AtomicBool>,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(connection.peer));
     let transfer = leaving.as_ref().and_then(|_| handover::fits(&request));
@@ -122,6 +124,9 @@ async fn respond(
         *leaving.lock().expect("no holder panics") = Some(taken);
         // hyper waits for an answer that never comes, and is taken apart meanwhile.
         return std::future::pending().await;
+    }
+    if let Some(session) = response.extensions().get::<Takeable>() {
+        session.goes_over(&stalled);
     }
     Ok(response)
 }

@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -63,9 +64,10 @@ pub(super) async fn drive(connection: &Connection, wire: Wire) {
     let patience = Patience { stall: patience.stall, shutdown: shutdown.clone() };
     let fresh = Fresh { streams: Arc::default(), patience };
     let back = Back::default();
+    let stalled = wire.stalled();
     let service = {
         let connection = connection.clone();
-        service_fn(move |request| respond(connection.clone(), request))
+        service_fn(move |request| respond(connection.clone(), request, Arc::clone(&stalled)))
     };
     let http =
         builder(fresh.clone()).serve_connection(TokioIo::new(Lent::new(wire, &back)), service);
@@ -125,6 +127,7 @@ fn builder(fresh: Fresh) -> http2::Builder<Fresh> {
 async fn respond(
     connection: Connection,
     mut request: Request<Incoming>,
+    stalled: Arc<AtomicBool>,
 ) -> Result<Response<Paced>, Infallible> {
     request.extensions_mut().insert(ConnectInfo(connection.peer));
     let mut response = connection.router.oneshot(request.map(Body::new)).await?;
@@ -132,6 +135,9 @@ async fn respond(
     response.headers_mut().remove(header::CONNECTION);
     response.headers_mut().remove(header::TRANSFER_ENCODING);
     let session = response.extensions().get::<Takeable>().cloned();
+    if let Some(session) = &session {
+        session.goes_over(&stalled);
+    }
     Ok(response.map(|body| Paced::new(body, session)))
 }
 

@@ -69,6 +69,11 @@ impl Wire {
         !held.is_empty()
     }
 
+    /// See `Channel::stalled`.
+    pub(super) fn stalled(&self) -> Arc<AtomicBool> {
+        self.channel.stalled()
+    }
+
     pub(super) fn into_channel(self) -> Channel {
         self.channel
     }
