@@ -11,6 +11,7 @@
 //! every moment, where the tails of its partitions stand: there is no queue between the two that
 //! could be behind or lose something. Knows no reader and no HTTP.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -86,6 +87,9 @@ pub struct Feed {
     readers: AtomicUsize,
     /// When the last reader left.
     idle_since: Mutex<Instant>,
+    /// Whom it is charged to.
+    #[allow(dead_code, reason = "only its drop counts")]
+    charge: Charge,
 }
 
 impl Feed {
@@ -155,10 +159,17 @@ impl Drop for FeedHandle {
     }
 }
 
+/// What a feed holds as long as it exists, for whoever counts what is started.
+pub type Charge = Box<dyn Any + Send + Sync>;
+
 /// No further feed can be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("as many feeds as may exist do")]
-pub struct TooManyFeeds;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFeed<E> {
+    /// As many feeds as may exist do.
+    TooMany,
+    /// It may not be started, as who counts them said.
+    Refused(E),
+}
 
 #[derive(Debug)]
 struct State {
@@ -328,11 +339,15 @@ impl Hub {
         self.metrics.source_reachable.get_or_create_owned(&label)
     }
 
-    /// The feed of a selection, started if there is none.
+    /// The feed of a selection, started if there is none; `charge` is asked only then.
     ///
     /// # Errors
-    /// As many feeds as may exist do.
-    pub fn feed(&self, selection: &Selection) -> Result<FeedHandle, TooManyFeeds> {
+    /// See `NoFeed`.
+    pub fn feed<E>(
+        &self,
+        selection: &Selection,
+        charge: impl FnOnce() -> Result<Charge, E>,
+    ) -> Result<FeedHandle, NoFeed<E>> {
         let mut state = self.lock();
         if let Some(feed) = state.feeds.get(selection) {
             let readers = feed.readers.fetch_add(1, Ordering::AcqRel) + 1;
@@ -342,8 +357,9 @@ impl Hub {
             return Ok(FeedHandle(Arc::clone(feed)));
         }
         if state.feeds.len() >= self.settings.feeds_max {
-            return Err(TooManyFeeds);
+            return Err(NoFeed::TooMany);
         }
+        let charge = charge().map_err(NoFeed::Refused)?;
         let slots = selection.topics.iter().flat_map(|t| state.tails.slots_of(t).cloned());
         let vector = Vector::new(slots.collect::<Vec<_>>());
         let feed = Arc::new(Feed {
@@ -353,6 +369,7 @@ impl Hub {
             head: watch::Sender::new(0),
             readers: AtomicUsize::new(1),
             idle_since: Mutex::new(Instant::now()),
+            charge,
         });
         state.feeds.insert(selection.clone(), Arc::clone(&feed));
         self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));

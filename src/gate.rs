@@ -24,12 +24,16 @@ use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 
 mod books;
+pub mod catchup;
 pub mod client;
+pub mod feeds;
 mod rate;
 
 pub use books::SeatNumber;
 use books::{Books, Entered, Knocked};
+use catchup::{Budget, Turns};
 use client::{Client, ClientKey, Identity, NoClient};
+use feeds::Feeds;
 pub use rate::Opens;
 use rate::Rate;
 
@@ -58,6 +62,18 @@ pub enum Refusal {
     SourceUnavailable,
     /// As many feeds as may exist do.
     Feeds,
+    /// The client has started as many feeds as it may.
+    ClientFeeds {
+        /// How many of them still exist.
+        held: u32,
+        /// How many may.
+        limit: u32,
+    },
+    /// The client starts feeds too fast.
+    FeedRate {
+        /// When the next one is due, in s.
+        wait_s: u32,
+    },
 }
 
 impl Refusal {
@@ -72,6 +88,8 @@ impl Refusal {
             Self::Full => "full",
             Self::SourceUnavailable => "source_unavailable",
             Self::Feeds => "feeds",
+            Self::ClientFeeds { .. } => "client_feeds",
+            Self::FeedRate { .. } => "feed_rate",
         }
     }
 }
@@ -105,6 +123,10 @@ pub struct Settings {
     pub streams_max: usize,
     /// How fast a client may open streams; `None`: as fast as it likes.
     pub opens: Option<Opens>,
+    /// How many may read history at the same time.
+    pub catchups: Budget,
+    /// What a client may start of feeds.
+    pub feeds: feeds::Limits,
 }
 
 #[derive(Debug)]
@@ -134,6 +156,8 @@ pub struct Gate {
     /// How many have been and are still there.
     leaving: AtomicUsize,
     warned: AtomicBool,
+    turns: Arc<Turns>,
+    feeds: Feeds,
     metrics: Arc<Metrics>,
 }
 
@@ -165,6 +189,11 @@ impl Permit {
     #[must_use]
     pub fn telling(&self) -> watch::Receiver<u64> {
         self.gate.telling()
+    }
+
+    fn client(&self) -> ClientKey {
+        let client = self.gate.lock().seats.get(&self.seat).map(|seat| seat.key);
+        client.expect("it has a seat until its drop")
     }
 }
 
@@ -278,7 +307,8 @@ impl Settings {
             streams: 0,
             budgets: Vec::new(),
         };
-        Self { identity, streams_max, opens: None }
+        let (catchups, feeds) = (Budget::UNLIMITED, feeds::Limits::UNLIMITED);
+        Self { identity, streams_max, opens: None, catchups, feeds }
     }
 }
 
@@ -305,6 +335,8 @@ impl Gate {
         };
         Arc::new(Self {
             rate: settings.opens.map(Rate::new),
+            turns: Turns::new(settings.catchups, Arc::clone(&metrics)),
+            feeds: Feeds::new(settings.feeds, Arc::clone(&metrics)),
             settings,
             state: Mutex::new(state),
             draining: AtomicBool::new(false),

@@ -4,8 +4,10 @@
 //! event, fields in another order, a stream that ends without its last chunk.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -67,8 +69,20 @@ pub fn request(
     send(to, &[head.as_bytes(), b"\r\n", body].concat())
 }
 
+/// `GET` from an address of this host.
+pub fn get_from(from: IpAddr, to: SocketAddr, path: &str) -> io::Result<Response> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect(&to.into())?;
+    let message = format!("GET {path} HTTP/1.1\r\nhost: example.org\r\n\r\n");
+    send_over(socket.into(), message.as_bytes())
+}
+
 fn send(to: SocketAddr, message: &[u8]) -> io::Result<Response> {
-    let mut socket = TcpStream::connect(to)?;
+    send_over(TcpStream::connect(to)?, message)
+}
+
+fn send_over(mut socket: TcpStream, message: &[u8]) -> io::Result<Response> {
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_nodelay(true)?;
     // A reader that pauses is then soon felt by the server, and not by the kernel's buffers alone.
