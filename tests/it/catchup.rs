@@ -92,3 +92,24 @@ fn one_address_that_asks_for_every_combination_leaves_feeds_for_the_others() {
     assert_eq!(from(1, &rest[20]).status, 429);
     assert_eq!(gateway.metric("tidegate_feeds"), 16.0);
 }
+
+#[test]
+fn replays_of_the_same_past_travel_together_and_share_their_reads() {
+    const EVENTS: u64 = 15_000;
+    const READERS: usize = 40;
+    let limits = "[limits]\nring_mb = 1\ntail_mb = 1\nhistory_cache_mb = 8\ncatchups = 4\n";
+    let gateway = Gateway::embedded(&[("s", &["t"])], limits);
+    let to = gateway.public();
+    write(to, EVENTS as usize, 1600);
+    let reads = || gateway.metric("tidegate_history_reads_total");
+    let read = move || {
+        let mut reading = Reading::open(to, (Http::V1_0, None), "&since=0");
+        reading.until("all of it", has(EVENTS - 1));
+    };
+    read();
+    let of_one = reads();
+    let threads: Vec<_> = (0..READERS).map(|_| std::thread::spawn(read)).collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("it got all"));
+    let of_all = reads() - of_one;
+    assert!(of_one >= 20.0 && of_all <= 1.5 * of_one, "{of_all} where one needs {of_one}");
+}
