@@ -1,6 +1,7 @@
 //! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
 
 mod browser;
+mod burst;
 mod catchup;
 mod checker;
 mod clients;

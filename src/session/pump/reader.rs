@@ -16,6 +16,7 @@ use super::batch::{Batch, Measure, Next, Stand};
 use super::lane::Lane;
 use crate::feed::encode;
 use crate::feed::vector::Cursor;
+use crate::limits::{PACE_GRACE, TAIL_PACE_BYTES_S};
 
 /// Bytes and frames that a reader with a place of its own gets in one write.
 const CATCH_UP: Measure = Measure { bytes: 128 * 1024, frames: 256 };
@@ -45,6 +46,28 @@ pub(super) struct Lag {
     pub(super) rest: Bytes,
     /// When its socket last took something.
     pub(super) since: Instant,
+    /// When it fell behind.
+    began: Instant,
+    /// Bytes that its socket has taken since.
+    taken: u64,
+}
+
+impl Lag {
+    pub(super) fn new(cursor: Cursor, rest: Bytes, now: Instant) -> Self {
+        Self { cursor, rest, since: now, began: now, taken: 0 }
+    }
+
+    fn took(&mut self, n: usize, now: Instant) {
+        self.since = now;
+        self.taken += n as u64;
+    }
+
+    /// Whether a tail in a hurry has to wait for it: it takes bytes as fast as that one goes.
+    pub(super) fn keeps_pace(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.began);
+        let rest = since.saturating_sub(PACE_GRACE);
+        self.taken as f64 >= rest.as_secs_f64() * TAIL_PACE_BYTES_S as f64
+    }
 }
 
 /// How a reader leaves.
@@ -102,7 +125,7 @@ pub(super) fn write(reader: &mut Reader, batch: &Batch, start: &Cursor, now: Ins
         **packed = batch.taken_by(packed, begun).expect("it could take all of them");
     }
     let bytes = (n + rest.len()) as u64;
-    reader.lag = Some(Box::new(Lag { cursor: cursor.clone(), rest, since: now }));
+    reader.lag = Some(Box::new(Lag::new(cursor.clone(), rest, now)));
     Written::Part { events, bytes, cursor }
 }
 
@@ -123,7 +146,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             let n = send(&reader.socket, &lag.rest)
                 .map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
             if n > 0 {
-                lag.since = now;
+                lag.took(n, now);
                 lag.rest.advance(n);
             }
             if !lag.rest.is_empty() {
@@ -159,7 +182,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             n = sent.map_err(|_| Leave::Gone(EndReason::ClientClosed))?;
         }
         if n > 0 {
-            lag.since = now;
+            lag.took(n, now);
             reader.state.on_events(now);
         }
         let stand = batch.after(n, &cursor);
@@ -207,5 +230,32 @@ fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
     match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::feed::ring::Ring;
+    use crate::feed::vector::Vector;
+
+    #[test]
+    fn a_tail_in_a_hurry_waits_for_who_takes_bytes_as_fast_and_for_nobody_else() {
+        let second = Duration::from_secs(1);
+        let began = Instant::now();
+        let lag = || Lag::new(Ring::new(Vector::new([]), 1000).head(), Bytes::new(), began);
+        let takes = |bytes: u64, after: Duration| {
+            let mut lag = lag();
+            lag.took(usize::try_from(bytes).expect("few"), began + after);
+            lag.keeps_pace(began + after)
+        };
+        assert!(lag().keeps_pace(began + PACE_GRACE), "it has just fallen behind");
+        assert!(!takes(0, second), "it takes nothing");
+        assert!(!takes(1000, second), "it trickles");
+        assert!(takes(TAIL_PACE_BYTES_S, second));
+        assert!(!takes(TAIL_PACE_BYTES_S, 10 * second), "it did, and does no more");
+        assert!(takes(10 * TAIL_PACE_BYTES_S, 10 * second));
     }
 }
