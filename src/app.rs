@@ -262,12 +262,7 @@ fn readers(
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
-    let gate = gate::Settings {
-        identity,
-        streams_max: room.streams,
-        opens: config.limits.opens.map(|o| Opens { per_s: o.per_s, burst: o.burst }),
-    };
-    let gate = Gate::new(gate, Arc::clone(metrics));
+    let gate = Gate::new(gate_settings(&config.limits, identity, room), Arc::clone(metrics));
     let settings = session::Settings {
         keepalive: config.session.keepalive,
         lifetime: config.session.lifetime,
@@ -287,6 +282,26 @@ fn readers(
         pump,
     );
     Ok((gate, sessions, hub))
+}
+
+fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let or_all = |n: usize| if n == 0 { usize::MAX } else { n };
+    let opens = |o: config::Opens| Opens { per_s: o.per_s, burst: o.burst };
+    let feeds = match limits.feeds_per_client {
+        0 => u32::MAX,
+        feeds => feeds,
+    };
+    gate::Settings {
+        identity,
+        streams_max: room.streams,
+        opens: limits.opens.map(opens),
+        catchups: gate::catchup::Budget {
+            all: number(limits.catchups),
+            of_client: or_all(number(limits.catchups_per_client)),
+        },
+        feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts.map(opens) },
+    }
 }
 
 fn ground(config: &Config) -> anyhow::Result<Ground> {

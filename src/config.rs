@@ -289,13 +289,16 @@ impl Config {
                 "range reads under way",
                 (crate::limits::HISTORY_READS_MAX * crate::limits::CHUNK_BYTES_MAX) as u64,
             ),
+            (
+                "streams in catch-up (chunks)",
+                self.limits.catchups * crate::limits::CATCHUP_HELD_BYTES_MAX as u64,
+            ),
             ("each live stream (its slot)", crate::limits::SLOT_BYTES_MAX as u64),
             ("each stalled stream (the rest of one event)", self.limits.event_bytes),
             ("each stream (unsent, in the kernel)", self.limits.unsent_bytes),
             ("each stream over HTTP/2 or TLS (one batch)", batch),
             ("each HTTP/2 connection (what its streams wait to send)", of_http2),
             ("connections without a stream (heads)", self.heads_bytes()),
-            ("each stream in catch-up (chunks)", crate::limits::CATCHUP_BYTES as u64),
         ]
     }
 }

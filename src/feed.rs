@@ -11,16 +11,18 @@
 //! every moment, where the tails of its partitions stand: there is no queue between the two that
 //! could be behind or lose something. Knows no reader and no HTTP.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::catalog::Selection;
-use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
+use crate::event::{LogTag, Offset, Record, TimestampMs, TopicName, TopicPartition};
 use crate::limits;
 use crate::metrics::{BySource, Metrics};
 use crate::position::gap::{Gap, GapReason};
@@ -32,6 +34,7 @@ mod encoded;
 pub mod frame;
 pub mod history;
 pub mod lines;
+mod pace;
 pub mod render;
 pub mod ring;
 pub mod tail;
@@ -41,6 +44,8 @@ use encode::{Coding, Piece};
 use encoded::Runs;
 use frame::Framing;
 use lines::Lines;
+pub use pace::Paced;
+use pace::{Full, Pace};
 use ring::Ring;
 use tail::{Remembered, TailRecord, Tails};
 use vector::{Cursor, Slot, Vector};
@@ -83,9 +88,13 @@ pub struct Feed {
     runs: Runs,
     /// The ring's head index; who waits for entries watches it.
     head: watch::Sender<u64>,
+    pace: Arc<Pace>,
     readers: AtomicUsize,
     /// When the last reader left.
     idle_since: Mutex<Instant>,
+    /// Whom it is charged to.
+    #[allow(dead_code, reason = "only its drop counts")]
+    charge: Charge,
 }
 
 impl Feed {
@@ -119,12 +128,20 @@ impl Feed {
         self.head.subscribe()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Ring)) {
+    /// Somebody writes to readers from now on, and a tail that is far behind is to wait for them.
+    /// `waker` makes them look what they were asked.
+    #[must_use]
+    pub fn is_written_by(&self, waker: Waker) -> Paced {
+        self.pace.join(waker)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Ring) -> T) -> T {
         let mut ring = self.ring();
-        change(&mut ring);
+        let changed = change(&mut ring);
         let head = ring.head_index();
         drop(ring);
         self.head.send_replace(head);
+        changed
     }
 }
 
@@ -155,10 +172,17 @@ impl Drop for FeedHandle {
     }
 }
 
+/// What a feed holds as long as it exists, for whoever counts what is started.
+pub type Charge = Box<dyn Any + Send + Sync>;
+
 /// No further feed can be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("as many feeds as may exist do")]
-pub struct TooManyFeeds;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFeed<E> {
+    /// As many feeds as may exist do.
+    TooMany,
+    /// It may not be started, as who counts them said.
+    Refused(E),
+}
 
 #[derive(Debug)]
 struct State {
@@ -217,7 +241,7 @@ impl Hub {
                     self.unreachable("its tail has ended");
                 }
                 event = events.recv(), if tail_runs => match event {
-                    Some(event) => self.apply(event),
+                    Some(event) => self.follow(event).await,
                     None => tail_runs = false,
                 },
                 _ = sweep.tick() => self.sweep(Instant::now()),
@@ -247,7 +271,9 @@ impl Hub {
                 let slot = Slot { tp, at, generation: 0, opened: at, append_time };
                 self.open(slot, after);
             }
-            TailEvent::Records { tp, records, next } => self.pass(&tp, records, next),
+            TailEvent::Records { tp, records, next } => {
+                self.pass(&tp, records, next);
+            }
             TailEvent::Surveyed => self.reachable(true),
             TailEvent::Reachable => self.reachable(false),
             TailEvent::Unreachable { cause } => self.unreachable(&cause),
@@ -271,7 +297,13 @@ impl Hub {
         }
     }
 
-    fn pass(&self, tp: &TopicPartition, records: Vec<crate::event::Record>, next: Offset) {
+    /// The feeds that have a stretch of their ring full are returned.
+    fn pass(
+        &self,
+        tp: &TopicPartition,
+        records: Vec<Record>,
+        next: Offset,
+    ) -> Vec<(Arc<Feed>, Full)> {
         let records: Vec<_> = records.into_iter().map(|r| Arc::new(TailRecord::new(r))).collect();
         if self.lock().feeds_of(&tp.topic).next().is_some() {
             // Rendered before the lock is taken for good, so that nobody waits for it.
@@ -281,16 +313,22 @@ impl Hub {
         }
         let mut state = self.lock();
         let passed = state.tails.pass(tp, records, next);
+        let bytes: usize = passed.iter().map(|one| one.record.size_bytes()).sum();
+        let mut full = Vec::new();
         for feed in state.feeds_of(&tp.topic) {
-            feed.change(|ring| {
+            let (put, ring) = feed.change(|ring| {
                 for one in &passed {
                     let line = one.line(tp, &self.lines).as_ref().ok().cloned();
                     ring.record(tp, one.record.offset, one.record.time, line);
                 }
                 ring.hole(tp, next);
+                ((ring.weight_ever(), ring.head_index()), ring.weight_max())
             });
+            let is_full = feed.pace.put(bytes as u64, put, ring);
+            full.extend(is_full.map(|is_full| (Arc::clone(feed), is_full)));
         }
         self.metrics.tail_bytes.set(i64::try_from(state.tails.bytes()).unwrap_or(i64::MAX));
+        full
     }
 
     fn gone(&self, topic: &TopicName) {
@@ -328,11 +366,15 @@ impl Hub {
         self.metrics.source_reachable.get_or_create_owned(&label)
     }
 
-    /// The feed of a selection, started if there is none.
+    /// The feed of a selection, started if there is none; `charge` is asked only then.
     ///
     /// # Errors
-    /// As many feeds as may exist do.
-    pub fn feed(&self, selection: &Selection) -> Result<FeedHandle, TooManyFeeds> {
+    /// See `NoFeed`.
+    pub fn feed<E>(
+        &self,
+        selection: &Selection,
+        charge: impl FnOnce() -> Result<Charge, E>,
+    ) -> Result<FeedHandle, NoFeed<E>> {
         let mut state = self.lock();
         if let Some(feed) = state.feeds.get(selection) {
             let readers = feed.readers.fetch_add(1, Ordering::AcqRel) + 1;
@@ -342,8 +384,9 @@ impl Hub {
             return Ok(FeedHandle(Arc::clone(feed)));
         }
         if state.feeds.len() >= self.settings.feeds_max {
-            return Err(TooManyFeeds);
+            return Err(NoFeed::TooMany);
         }
+        let charge = charge().map_err(NoFeed::Refused)?;
         let slots = selection.topics.iter().flat_map(|t| state.tails.slots_of(t).cloned());
         let vector = Vector::new(slots.collect::<Vec<_>>());
         let feed = Arc::new(Feed {
@@ -351,8 +394,10 @@ impl Hub {
             ring: Mutex::new(Ring::new(vector, small(self.settings.ring_bytes))),
             runs: Runs::default(),
             head: watch::Sender::new(0),
+            pace: Pace::new(),
             readers: AtomicUsize::new(1),
             idle_since: Mutex::new(Instant::now()),
+            charge,
         });
         state.feeds.insert(selection.clone(), Arc::clone(&feed));
         self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));

@@ -27,10 +27,12 @@ mod agents;
 mod blocked;
 pub mod blocks;
 mod books;
+pub mod catchup;
 mod census;
 pub mod client;
 mod connection_log;
 pub mod crowd;
+pub mod feeds;
 mod lately;
 mod rate;
 mod terms;
@@ -41,9 +43,11 @@ use agents::{AgentNumber, Agents};
 use blocks::Blocks;
 use books::{Books, Entered, Knocked};
 pub use books::{Holding, SeatNumber};
+use catchup::{Budget, Turns};
 pub use census::{Census, Seated};
 use client::{Client, ClientKey, Identity, NoClient};
 pub use connection_log::ConnectionLog;
+use feeds::Feeds;
 use lately::Lately;
 pub use lately::Tried;
 pub use rate::Opens;
@@ -78,6 +82,18 @@ pub enum Refusal {
     SourceUnavailable,
     /// As many feeds as may exist do.
     Feeds,
+    /// The client has started as many feeds as it may.
+    ClientFeeds {
+        /// How many of them still exist.
+        held: u32,
+        /// How many may.
+        limit: u32,
+    },
+    /// The client starts feeds too fast.
+    FeedRate {
+        /// When the next one is due, in s.
+        wait_s: u32,
+    },
 }
 
 impl Refusal {
@@ -94,6 +110,8 @@ impl Refusal {
             Self::Full => "full",
             Self::SourceUnavailable => "source_unavailable",
             Self::Feeds => "feeds",
+            Self::ClientFeeds { .. } => "client_feeds",
+            Self::FeedRate { .. } => "feed_rate",
         }
     }
 }
@@ -129,6 +147,10 @@ pub struct Settings {
     pub streams_max: usize,
     /// How fast a client may open streams; `None`: as fast as it likes.
     pub opens: Option<Opens>,
+    /// How many may read history at the same time.
+    pub catchups: Budget,
+    /// What a client may start of feeds.
+    pub feeds: feeds::Limits,
 }
 
 #[derive(Debug)]
@@ -163,6 +185,8 @@ pub struct Gate {
     /// How many have been and are still there.
     leaving: AtomicUsize,
     warned: AtomicBool,
+    turns: Arc<Turns>,
+    feeds: Feeds,
     metrics: Arc<Metrics>,
 }
 
@@ -209,6 +233,11 @@ impl Permit {
         gate.connection_log
             .takes_a_line()
             .then(|| gate.seated(&gate.lock(), self.seat, Instant::now()))?
+    }
+
+    fn client(&self) -> ClientKey {
+        let client = self.gate.lock().seats.get(&self.seat).map(|seat| seat.key);
+        client.expect("it has a seat until its drop")
     }
 }
 
@@ -301,7 +330,8 @@ impl Settings {
             streams: 0,
             budgets: Vec::new(),
         };
-        Self { identity, streams_max, opens: None }
+        let (catchups, feeds) = (Budget::UNLIMITED, feeds::Limits::UNLIMITED);
+        Self { identity, streams_max, opens: None, catchups, feeds }
     }
 }
 
@@ -330,6 +360,8 @@ impl Gate {
         metrics.streams_max.set(i64::try_from(settings.streams_max).unwrap_or(i64::MAX));
         let began = Instant::now();
         Arc::new(Self {
+            turns: Turns::new(settings.catchups, Arc::clone(&metrics)),
+            feeds: Feeds::new(settings.feeds, Arc::clone(&metrics)),
             terms: RwLock::new(Terms::new(settings)),
             blocks: RwLock::default(),
             state: Mutex::new(state),

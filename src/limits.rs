@@ -91,10 +91,18 @@ pub const RING_VECTOR_EVERY: usize = 256;
 pub const ENCODERS_MAX: usize = 256;
 /// Bytes of one encoder, with the buffer for its pieces (`feed/encode`).
 pub const ENCODER_BYTES_MAX: usize = 704 * 1024;
+/// Bytes of records a second at which the tail never waits for readers. A stream has some ten
+/// kilobytes a second; only who makes up for an outage is faster than this.
+pub const TAIL_PACE_BYTES_S: u64 = 1024 * 1024;
+/// A reader that has just fallen behind its lane is waited for (at that pace) for so long, and then
+/// if it takes bytes as fast.
+pub const PACE_GRACE: Duration = Duration::from_millis(250);
 /// A feed that nobody reads goes after this.
 pub const FEED_IDLE: Duration = Duration::from_secs(30);
 /// Feeds at the same time.
 pub const FEEDS_MAX: usize = 512;
+/// Feeds that one client may have started and that still exist.
+pub const FEEDS_OF_CLIENT_MAX: usize = 32;
 /// A feed with fewer readers has a ring of a sixteenth.
 pub const FEW_READERS: usize = 8;
 /// Bytes that a ring has at least.
@@ -112,6 +120,20 @@ pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// What one session's catch-up may hold, before the division.
 pub const CATCHUP_BYTES: usize = 4 * 1024 * 1024;
+/// What one session's catch-up holds at most: so many partitions may be read, each with a chunk.
+pub const CATCHUP_HELD_BYTES_MAX: usize = {
+    let least = PARTITIONS_PER_REQUEST_MAX * CHUNK_BYTES_MIN;
+    if least > CATCHUP_BYTES { least } else { CATCHUP_BYTES }
+};
+/// Readers that read history at the same time; others wait for their turn.
+pub const CATCHUPS_MAX: usize = 64;
+/// Of one client.
+pub const CATCHUPS_OF_CLIENT_MAX: usize = 16;
+/// A reader of history whose socket takes nothing for so long gives its turn to one who waits.
+pub const CATCHUP_REST_MAX: Duration = Duration::from_millis(250);
+/// Bytes after which a reader of history lets another one have its turn: about a chunk, so that
+/// little of what was read for it is read again.
+pub const CATCHUP_STRETCH_BYTES: usize = 1024 * 1024;
 /// Bytes of data lines that the history cache keeps.
 pub const HISTORY_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Range reads that may be under way at a source at the same time.

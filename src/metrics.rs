@@ -110,6 +110,8 @@ pub struct Metrics {
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
     pub feeds: Gauge,
+    /// Of the clients that have started feeds that exist now: what the one with most has.
+    pub feeds_of_one_client_max: Gauge,
     /// Bytes of raw records that the tails keep.
     pub tail_bytes: Gauge,
     /// Bytes that the history cache holds.
@@ -120,6 +122,10 @@ pub struct Metrics {
     pub fell_behind: Counter,
     /// Readers in catch-up now.
     pub catchup_readers: Gauge,
+    /// Readers in catch-up that have a turn at reading history now.
+    pub catchups_running: Gauge,
+    /// Readers in catch-up that wait for a turn now.
+    pub catchups_waiting: Gauge,
     /// 1 while the source answers.
     pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
@@ -180,6 +186,10 @@ impl Metrics {
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
+            feeds_of_one_client_max: metric!(
+                "tidegate_feeds_of_one_client_max",
+                "Feeds of the client that has started most of those that exist now"
+            ),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
             history_cache_bytes: metric!(
                 "tidegate_history_cache_bytes",
@@ -188,6 +198,14 @@ impl Metrics {
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
+            catchups_running: metric!(
+                "tidegate_catchups_running",
+                "Readers that have a turn at reading history now"
+            ),
+            catchups_waiting: metric!(
+                "tidegate_catchups_waiting",
+                "Readers that wait for a turn at reading history now"
+            ),
             source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
             tls_handshakes_failed: metric!(
                 "tidegate_tls_handshakes_failed",

@@ -23,7 +23,8 @@ use crate::feed::encode::{self, Encoding};
 pub use crate::feed::frame::Framing;
 use crate::feed::history::History;
 use crate::feed::vector::Vector;
-use crate::feed::{FeedHandle, Hub};
+use crate::feed::{Charge, FeedHandle, Hub, NoFeed};
+use crate::gate::catchup::Errand;
 use crate::gate::{Gate, Permit, Refusal, Seated};
 use crate::limits;
 use crate::metrics::{ByEncoding, ByReason, ByStream, Counter, Metrics};
@@ -39,6 +40,7 @@ pub mod closing;
 mod frames;
 #[cfg_attr(not(target_os = "linux"), path = "session/no_pump.rs")]
 mod pump;
+mod replay;
 mod report;
 mod resolve;
 mod roll;
@@ -49,6 +51,7 @@ pub use body::SessionBody;
 pub use carry::Transfer;
 use catchup::{CatchUp, Place, Shared};
 pub use pump::Pump;
+use replay::Replay;
 pub use report::{Delivery, Glimpse};
 use resolve::{NoStart, Resolver};
 use roll::{Enrolled, Roll};
@@ -95,7 +98,7 @@ pub enum OpenError {
         /// How many it would be.
         found: usize,
     },
-    /// 503, with the one reason.
+    /// 429 or 503, with the one reason.
     Refused(Refusal),
 }
 
@@ -157,7 +160,7 @@ impl Sessions {
     /// # Errors
     /// See `OpenError`.
     pub async fn open(&self, request: OpenRequest, permit: Permit) -> Result<Opened, OpenError> {
-        let start = tokio::time::timeout(limits::START_DEADLINE, self.start(&request));
+        let start = tokio::time::timeout(limits::START_DEADLINE, self.start(&request, &permit));
         let (feed, phase, id, gaps) = match start.await {
             Ok(started) => started?,
             Err(_) => {
@@ -221,10 +224,14 @@ impl Sessions {
     async fn start(
         &self,
         request: &OpenRequest,
+        permit: &Permit,
     ) -> Result<(Arc<FeedHandle>, Phase, Vec<u8>, Vec<Gap>), OpenError> {
         self.surveyed().await?;
-        let feed = self.hub.feed(&request.selection);
-        let feed = feed.map_err(|_| OpenError::Refused(self.gate.refused(Refusal::Feeds)))?;
+        let charge = || permit.starts_feed().map(|started| Box::new(started) as Charge);
+        let feed = self.hub.feed(&request.selection, charge).map_err(|no| match no {
+            NoFeed::TooMany => OpenError::Refused(self.gate.refused(Refusal::Feeds)),
+            NoFeed::Refused(why) => OpenError::Refused(why),
+        })?;
         let feed = Arc::new(feed);
         let cursor = feed.now();
         let now = cursor.vector();
@@ -248,7 +255,8 @@ impl Sessions {
         let (places, gaps) = start.map_err(|error| self.no_start(error))?;
         let catchup = catch_up(places);
         let id = catchup.id();
-        Ok((feed, Phase::CatchUp(Box::pin(catchup.step())), id, gaps))
+        let turn = permit.turn(Errand::Replay);
+        Ok((feed, Phase::CatchUp(Box::new(Replay::new(catchup, turn))), id, gaps))
     }
 
     /// Until the source has said which topics there are; not at all if it is known to be gone.

@@ -13,7 +13,7 @@ use super::MIB;
 use super::reader::{Findings, Mistake, Section};
 use crate::limits;
 
-/// How fast a client may open streams.
+/// How fast a client may open streams, or start feeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opens {
     /// In a second, for as long as it likes.
@@ -73,6 +73,14 @@ pub struct LimitsConfig {
     pub budgets: Vec<Budget>,
     /// Sets of streams that are read at the same time.
     pub feeds: u64,
+    /// Feeds that one client may have started and that still exist; 0: as many as it likes.
+    pub feeds_per_client: u32,
+    /// How fast a client may start feeds; `None`: as fast as it likes.
+    pub feed_starts: Option<Opens>,
+    /// Readers that read history at the same time.
+    pub catchups: u64,
+    /// Of one client; 0: as many as there may be.
+    pub catchups_per_client: u64,
     /// Bytes of the largest event; larger ones are skipped.
     pub event_bytes: u64,
     /// Bytes of a connection that the kernel holds unsent.
@@ -127,6 +135,16 @@ impl LimitsConfig {
         let ipv4_prefix = bits(section.number("ipv4_prefix", 32, 8..=32, found));
         let ipv6_prefix = bits(section.number("ipv6_prefix", 64, 16..=128, found));
         let feeds = section.number("feeds", limits::FEEDS_MAX as u64, 1..=65_536, found);
+        let of_client = limits::FEEDS_OF_CLIENT_MAX as u64;
+        let feeds_per_client = section.number("feeds_per_client", of_client, 0..=65_536, found);
+        let starts_s = section.number("feed_starts_per_client_s", 2, 0..=1_000_000, found);
+        let starts_burst = section.number("feed_starts_burst", 64, 1..=1_000_000, found);
+        let feed_starts =
+            NonZeroU32::new(small(starts_s)).zip(NonZeroU32::new(small(starts_burst)));
+        let catchups = section.number("catchups", limits::CATCHUPS_MAX as u64, 1..=65_536, found);
+        let of_client = limits::CATCHUPS_OF_CLIENT_MAX as u64;
+        let catchups_per_client =
+            section.number("catchups_per_client", of_client, 0..=65_536, found);
         let event = section.number("event_mb", mb(limits::EVENT_BYTES_MAX), 1..=64, found);
         let unsent = u64::from(limits::UNSENT_BYTES_MAX) / 1024;
         let unsent = section.number("unsent_kb", unsent, 4..=4096, found);
@@ -149,6 +167,10 @@ impl LimitsConfig {
             ipv6_prefix,
             budgets,
             feeds,
+            feeds_per_client: small(feeds_per_client),
+            feed_starts: feed_starts.map(|(per_s, burst)| Opens { per_s, burst }),
+            catchups,
+            catchups_per_client,
             event_bytes: event * MIB,
             unsent_bytes: unsent * 1024,
             ring_bytes: ring * MIB,

@@ -64,6 +64,8 @@ pub struct Ring {
     entries: VecDeque<Entry>,
     weight: usize,
     weight_max: usize,
+    /// Of all entries that ever were.
+    weight_ever: u64,
     /// Blocks that entries of the ring lie in; the last one is being filled.
     blocks: VecDeque<Arc<Block>>,
     block_len: usize,
@@ -83,6 +85,7 @@ impl Ring {
             entries: VecDeque::new(),
             weight: 0,
             weight_max,
+            weight_ever: 0,
             blocks,
             block_len: 0,
             vector,
@@ -94,6 +97,24 @@ impl Ring {
     pub fn resize(&mut self, weight_max: usize) {
         self.weight_max = weight_max;
         self.evict();
+    }
+
+    /// Bytes of all entries that ever were, as they count against its bound.
+    #[must_use]
+    pub fn weight_ever(&self) -> u64 {
+        self.weight_ever
+    }
+
+    /// About how many bytes it keeps.
+    #[must_use]
+    pub fn weight_max(&self) -> usize {
+        self.weight_max
+    }
+
+    /// Bytes that an event's entry has beyond its line.
+    #[must_use]
+    pub fn weight_around(&self) -> usize {
+        128 + self.fragments.iter().map(|fragment| fragment.len() + 1).sum::<usize>()
     }
 
     /// The place after the last entry.
@@ -222,6 +243,7 @@ impl Ring {
 
     fn push(&mut self, entry: Entry) {
         self.weight += entry.weight();
+        self.weight_ever += entry.weight() as u64;
         self.entries.push_back(entry);
         self.evict();
     }

@@ -42,7 +42,7 @@ impl Gate {
     #[must_use]
     pub fn limits(&self) -> Limits {
         let terms = self.terms();
-        let Settings { identity, streams_max, opens } = &terms.settings;
+        let Settings { identity, streams_max, opens, .. } = &terms.settings;
         Limits {
             streams_per_client: identity.streams,
             opens: *opens,

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -29,6 +29,8 @@ pub(super) struct Takeable(Arc<Shared>);
 struct Shared {
     session: Mutex<Option<SessionBody>>,
     stalled: AtomicBool,
+    /// What says that its connection was cut because the client took nothing.
+    cut: OnceLock<Arc<AtomicBool>>,
     /// That its connection carries it, as long as there is a body.
     carrying: Mutex<Option<Carrying>>,
 }
@@ -60,22 +62,24 @@ impl http_body::Body for Untaken {
 
 impl Drop for Untaken {
     fn drop(&mut self) {
-        let Takeable(shared) = &self.takeable;
         if let Some(session) = &mut self.session
-            && shared.stalled.load(Ordering::Acquire)
+            && self.takeable.is_stalled()
         {
             session.stalls();
         }
-        drop(shared.carrying.lock().expect("no holder panics").take());
+        drop(self.takeable.0.carrying.lock().expect("no holder panics").take());
     }
 }
 
 impl Takeable {
     /// A session, and the body that delivers it where it is not taken.
     pub(super) fn new(session: SessionBody) -> (Self, Body) {
-        let session = Mutex::new(Some(session));
-        let shared = Shared { session, stalled: AtomicBool::default(), carrying: Mutex::default() };
-        let takeable = Self(Arc::new(shared));
+        let takeable = Self(Arc::new(Shared {
+            session: Mutex::new(Some(session)),
+            stalled: AtomicBool::default(),
+            cut: OnceLock::new(),
+            carrying: Mutex::default(),
+        }));
         let body = Untaken { takeable: takeable.clone(), session: None };
         (takeable, Body::new(body))
     }
@@ -88,6 +92,17 @@ impl Takeable {
     /// What is dropped with the body, if the session is not taken before.
     pub(super) fn holds(&self, carrying: Carrying) {
         *self.0.carrying.lock().expect("no holder panics") = Some(carrying);
+    }
+
+    /// It is delivered over a connection of which `cut` says that it ended since its client took
+    /// nothing.
+    pub(super) fn goes_over(&self, cut: &Arc<AtomicBool>) {
+        let _ = self.0.cut.set(Arc::clone(cut));
+    }
+
+    fn is_stalled(&self) -> bool {
+        let cut = self.0.cut.get().is_some_and(|cut| cut.load(Ordering::Acquire));
+        cut || self.0.stalled.load(Ordering::Acquire)
     }
 
     fn take(&self) -> Option<SessionBody> {

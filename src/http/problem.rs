@@ -89,7 +89,10 @@ impl AppError {
                 Refusal::NoClient(NoClient::UnknownToken) => StatusCode::UNAUTHORIZED,
                 Refusal::NoClient(_) => StatusCode::BAD_REQUEST,
                 Refusal::Blocked(_) => StatusCode::FORBIDDEN,
-                Refusal::ClientLimit { .. } | Refusal::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Refusal::ClientLimit { .. }
+                | Refusal::Rate { .. }
+                | Refusal::ClientFeeds { .. }
+                | Refusal::FeedRate { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Refusal::Draining | Refusal::Full | Refusal::SourceUnavailable | Refusal::Feeds => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
@@ -175,7 +178,11 @@ impl AppError {
             Refusal::NoClient(_) | Refusal::Blocked(_) => return None,
             // Its own streams last as long as they last.
             Refusal::ClientLimit { .. } => 5..=15,
-            Refusal::Rate { wait_s } => *wait_s..=wait_s.saturating_add(2),
+            // A feed outlives its last reader by half a minute.
+            Refusal::ClientFeeds { .. } => 10..=40,
+            Refusal::Rate { wait_s } | Refusal::FeedRate { wait_s } => {
+                *wait_s..=wait_s.saturating_add(2)
+            }
             // Another host takes over at once.
             Refusal::Draining => 1..=5,
             Refusal::SourceUnavailable => 2..=10,
@@ -228,6 +235,22 @@ fn refusal_in_words(why: &Refusal) -> (&'static str, &'static str, String) {
             "Too Many New Connections From Your Client IP",
             format!(
                 "Your address or token opens streams too fast; the next is accepted in {wait_s} s."
+            ),
+        ),
+        Refusal::ClientFeeds { held, limit } => (
+            "too_many_requests",
+            "Too Many Combinations Of Streams From Your Client IP",
+            format!(
+                "Your address was the first to read {held} combinations of streams; {limit} are \
+                 accepted. Those that others read already can be read all the same."
+            ),
+        ),
+        Refusal::FeedRate { wait_s } => (
+            "too_many_requests",
+            "Too Many New Combinations Of Streams From Your Client IP",
+            format!(
+                "Your address asks for new combinations of streams too fast; the next is accepted \
+                 in {wait_s} s."
             ),
         ),
         Refusal::Draining => unavailable("This host is going down; another one will answer."),

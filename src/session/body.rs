@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +20,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_stream::wrappers::WatchStream;
 
 use super::carry::{Session, Transfer, carry};
-use super::catchup::{CatchUp, Shared, Step};
+use super::catchup::{Batch, CatchUp, Shared};
+use super::replay::{Given, Replay};
 use super::roll::Enrolled;
 use super::state::{Due, EndReason, State};
 use super::{Framing, Presence, frames};
@@ -29,14 +29,13 @@ use crate::feed::FeedHandle;
 use crate::feed::encode::{self, Piece};
 use crate::feed::ring::{Entry, Found};
 use crate::feed::vector::Cursor;
+use crate::gate::catchup::Errand;
 use crate::limits;
-
-type Catching = Pin<Box<dyn Future<Output = (Box<CatchUp>, Step)> + Send>>;
 
 /// Where the session's next events come from.
 pub(super) enum Phase {
     /// From range reads.
-    CatchUp(Catching),
+    CatchUp(Box<Replay>),
     /// From the feed's ring.
     Live(Cursor),
     /// From nowhere.
@@ -200,17 +199,15 @@ impl SessionBody {
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.phase {
             Phase::Ended => Poll::Ready(()),
-            Phase::CatchUp(catching) => {
-                let (catchup, step) = std::task::ready!(catching.as_mut().poll(cx));
-                match step {
-                    Step::Joined(cursor) => {
+            Phase::CatchUp(replay) => {
+                match std::task::ready!(replay.poll(cx)) {
+                    Given::Joined(cursor) => {
                         self.enrolled.is_at(cursor.index);
                         self.phase = Phase::Live(cursor);
                     }
-                    Step::Bytes { bytes, events, first } => {
-                        self.enrolled.is_behind(catchup.behind());
-                        self.phase = Phase::CatchUp(Box::pin(catchup.step()));
-                        self.send_replayed(bytes, events, first);
+                    Given::Bytes(batch) => {
+                        self.enrolled.is_behind(replay.behind());
+                        self.send_replayed(batch);
                     }
                 }
                 Poll::Ready(())
@@ -223,7 +220,8 @@ impl SessionBody {
         }
     }
 
-    fn send_replayed(&mut self, mut bytes: Bytes, events: u64, first: usize) {
+    fn send_replayed(&mut self, batch: Batch) {
+        let Batch { mut bytes, events, first } = batch;
         self.presence.delivered(events, bytes.len() as u64);
         self.enrolled.has_got(self.presence.got);
         if events > 0
@@ -311,7 +309,8 @@ impl SessionBody {
         let (shared, feed) = (Arc::clone(&self.shared), Arc::clone(&self.feed));
         let catchup = Box::new(CatchUp::new(shared, feed, places, framing));
         self.enrolled.is_behind(0);
-        self.phase = Phase::CatchUp(Box::pin(catchup.step()));
+        let turn = self.presence.permit.turn(Errand::Return);
+        self.phase = Phase::CatchUp(Box::new(Replay::new(catchup, turn)));
     }
 }
 

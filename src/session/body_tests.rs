@@ -7,6 +7,7 @@ use crate::catalog::Stream;
 use crate::event::{Offset, TopicName};
 use crate::feed::lines::Lines;
 use crate::gate::Settings as GateSettings;
+use crate::gate::catchup::{Budget, Turn};
 use crate::position::{PositionTime, ResumeAt, ResumeEntry};
 use crate::source::TailEvent;
 use crate::source::memory::{MemorySource, TailPositions};
@@ -46,7 +47,10 @@ impl Bench {
             (1000, 2),
             Arc::clone(&metrics),
         );
-        let gate = Gate::new(GateSettings::room_for(10), Arc::clone(&metrics));
+        let catchups = Budget { all: 1, of_client: 1 };
+        let feeds = crate::gate::feeds::Limits { held: 1, starts: None };
+        let settings = GateSettings { catchups, feeds, ..GateSettings::room_for(10) };
+        let gate = Gate::new(settings, Arc::clone(&metrics));
         let settings = Settings {
             keepalive: Duration::from_secs(15),
             lifetime: lifetime_s.map(Duration::from_secs),
@@ -222,4 +226,88 @@ async fn a_source_that_is_down_or_silent_is_refused_in_time() {
     bench.hub.apply(TailEvent::Reachable);
     assert!(!read(&mut bench.open(bench.request(Framing::Sse)).await.body, 1).await.1);
     assert_eq!(bench.gate.held(), 0, "no permit is left over");
+}
+
+/// Reads history, and does not end.
+async fn busy(permit: &Permit) -> Turn {
+    let mut turn = permit.turn(Errand::Replay);
+    std::future::poll_fn(|cx| turn.poll_read(cx)).await;
+    turn
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_turn_is_greeted_kept_alive_and_served_as_soon_as_there_is_one() {
+    let mut bench = Bench::new(None);
+    bench.append(&[r#"{"n":1}"#, r#"{"n":2}"#]);
+    let permit = bench.gate.admit([127, 0, 0, 2].into()).expect("room");
+    let turn = busy(&permit).await;
+    let request = OpenRequest { since: Some(TimestampMs(0)), ..bench.request(Framing::Sse) };
+    let mut body = bench.open(request).await.body;
+    assert_eq!(read(&mut body, 31).await, (":ok\n\n:\n:\n".to_owned(), false));
+    let counted = |metrics: &Metrics| {
+        let Metrics { catchup_readers, catchups_running, catchups_waiting, .. } = metrics;
+        (catchup_readers.get(), catchups_running.get(), catchups_waiting.get())
+    };
+    assert_eq!(counted(&bench.metrics), (1, 1, 1));
+    // Those that are live need none.
+    let mut live = bench.open(bench.request(Framing::Sse)).await.body;
+    bench.append(&[r#"{"n":3}"#]);
+    assert!(read(&mut live, 1).await.0.contains("data: {\"n\":3"));
+    drop(turn);
+    let (text, _) = read(&mut body, 1).await;
+    assert!((1..=3).all(|n| text.contains(&format!("data: {{\"n\":{n}"))), "{text}");
+    assert_eq!(counted(&bench.metrics), (0, 0, 0), "it has joined");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_turn_ends_as_others_do_and_leaves_nothing() {
+    let mut bench = Bench::new(Some(100));
+    bench.append(&[r#"{"n":1}"#]);
+    let permit = bench.gate.admit([127, 0, 0, 2].into()).expect("room");
+    let _turn = busy(&permit).await;
+    let request = || OpenRequest { since: Some(TimestampMs(0)), ..bench.request(Framing::Sse) };
+    let mut bodies = [bench.open(request()).await.body, bench.open(request()).await.body];
+    let (text, ended) = read(&mut bodies[0], 101).await;
+    assert!(ended && text.starts_with(":ok\n\n:\n"), "its lifetime: {text:?}");
+    let mut drained = bench.open(request()).await.body;
+    assert!(!read(&mut drained, 1).await.1);
+    bench.sessions.drain();
+    assert_eq!(read(&mut drained, 1).await, (String::new(), true));
+    drop((bodies, drained));
+    assert_eq!(bench.gate.held(), 1);
+    let Metrics { catchup_readers, catchups_running, catchups_waiting, .. } = &*bench.metrics;
+    let left = (catchup_readers.get(), catchups_running.get(), catchups_waiting.get());
+    assert_eq!(left, (0, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_counts_for_who_started_it_until_it_goes_and_may_be_joined_by_all() {
+    let bench = Bench::new(None);
+    let other = || {
+        let selection = Selection { streams: vec!["s".into(), "t".into()], topics: vec![] };
+        OpenRequest { selection, ..bench.request(Framing::Sse) }
+    };
+    let permit = |host| bench.gate.admit([127, 0, 0, host].into()).expect("room");
+    let open = |request, host| bench.sessions.open(request, permit(host));
+    let mine = open(bench.request(Framing::Sse), 1).await.map_err(|_| "not mine").expect("a feed");
+    let refused = |opened: Result<Opened, OpenError>| match opened {
+        Err(OpenError::Refused(Refusal::ClientFeeds { held, limit })) => (held, limit) == (1, 1),
+        _ => false,
+    };
+    assert!(refused(open(other(), 1).await), "a second one");
+    let joined = open(bench.request(Framing::Sse), 1).await;
+    let theirs = open(bench.request(Framing::Sse), 2).await;
+    assert!(joined.is_ok() && theirs.is_ok(), "those that are there are free");
+    drop((mine, joined));
+    tokio::time::advance(limits::FEED_IDLE * 2).await;
+    bench.hub.sweep(Instant::now());
+    assert!(refused(open(other(), 1).await), "others read it on");
+    drop(theirs);
+    bench.hub.sweep(Instant::now());
+    assert!(refused(open(other(), 1).await), "it stays for a while");
+    tokio::time::advance(limits::FEED_IDLE).await;
+    bench.hub.sweep(Instant::now());
+    assert!(open(other(), 1).await.is_ok(), "it is gone");
+    let counted = bench.metrics.refusals.get_or_create(&ByReason { reason: "client_feeds" }).get();
+    assert_eq!(counted, 3);
 }

@@ -13,8 +13,7 @@
 //! records come later.
 
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -32,128 +31,63 @@ use crate::feed::history::{Chunk, History};
 use crate::feed::vector::{Cursor, Slot};
 use crate::limits;
 use crate::metrics::{ByReason, Metrics};
+use crate::position::PositionTime;
 use crate::position::gap::{Gap, GapReason};
-use crate::position::{PartitionPosition, PositionTime, write_fragment};
 use crate::source::SourceError;
+
+mod part;
+
+pub use part::{Era, Place};
+use part::{InHand, Part, Reading};
 
 /// A read that failed is tried again after this; and so often a stuck reader aims anew.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Which log of a partition an offset speaks of, in this host's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// A generation that this host's tail follows, or followed.
-    Generation(u32),
-    /// The source has it, this host's tail has not told of it yet.
-    Coming {
-        /// The generation that it will take the place of, if the partition is known.
-        instead_of: Option<u32>,
-    },
-}
-
-/// Where a reader is in one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Its position.
-    pub at: PartitionPosition,
-    /// What the offset speaks of.
-    pub era: Era,
-}
-
-impl Place {
-    /// A place in the generation of this slot.
-    #[must_use]
-    pub fn here(slot: &Slot, at: PartitionPosition) -> Self {
-        Self { at, era: Era::Generation(slot.generation) }
-    }
-}
-
-type Reading = Pin<Box<dyn Future<Output = Result<Arc<Chunk>, SourceError>> + Send>>;
-
-struct Part {
-    tp: TopicPartition,
-    place: Place,
-    fragment: Vec<u8>,
-    /// How far this leg reads.
-    target: Offset,
-    chunk: Option<(Arc<Chunk>, usize)>,
-    reading: Option<Reading>,
-    /// Nobody waits for it now: it was too slow, or has failed and is tried again.
-    overdue: bool,
-}
-
-impl Part {
-    fn new(tp: TopicPartition, place: Place) -> Self {
-        let mut part = Self {
-            tp,
-            place,
-            fragment: Vec::new(),
-            target: place.at.next,
-            chunk: None,
-            reading: None,
-            overdue: false,
-        };
-        part.render();
-        part
-    }
-
-    /// Whether this host's tail still has to tell of the log that the position speaks of.
-    fn awaits(&self, slot: Option<&Slot>) -> bool {
-        match self.place.era {
-            Era::Generation(_) => false,
-            Era::Coming { instead_of } => {
-                slot.is_none_or(|slot| Some(slot.generation) == instead_of)
-            }
-        }
-    }
-
-    fn render(&mut self) {
-        self.fragment.clear();
-        write_fragment(&mut self.fragment, &self.tp, &self.place.at);
-    }
-
-    fn go_to(&mut self, place: Place) {
-        *self = Self::new(self.tp.clone(), place);
-    }
-
-    fn move_to(&mut self, next: Offset) {
-        if next > self.place.at.next {
-            self.place.at.next = next;
-            self.render();
-        }
-    }
-
-    fn needs_reading(&self) -> bool {
-        self.chunk.is_none() && self.place.at.next < self.target
-    }
-
-    /// Passes what is left of a chunk that has no further record for this leg.
-    fn finish_chunk(&mut self) {
-        let Some((chunk, i)) = &self.chunk else { return };
-        let more = chunk.items.get(*i).is_some_and(|item| item.offset < self.target);
-        if !more {
-            let next = chunk.next.min(self.target);
-            self.chunk = None;
-            self.move_to(next);
-        }
-    }
-}
-
 /// What a step of the catch-up gave.
 #[derive(Debug)]
 pub enum Step {
-    /// Whole events (or gaps); `first` is where the first event ends.
-    Bytes {
-        /// The frames, one after another.
-        bytes: Bytes,
-        /// How many events they are.
-        events: u64,
-        /// Where the first event ends.
-        first: usize,
-    },
+    /// Whole events (or gaps).
+    Bytes(Batch),
     /// All has been passed up to this place of the feed.
     Joined(Cursor),
+    /// There is nothing to read now.
+    Waits(Waits),
 }
+
+/// Whole events (or gaps).
+#[derive(Debug)]
+pub struct Batch {
+    /// The frames, one after another.
+    pub bytes: Bytes,
+    /// How many events they are.
+    pub events: u64,
+    /// Where the first event ends.
+    pub first: usize,
+}
+
+/// What a catch-up waits for that cannot go on.
+#[derive(Debug)]
+pub enum Waits {
+    /// It is ahead of this host in a partition: until its tail has come so far.
+    ForTheTail(watch::Receiver<u64>),
+    /// No partition that it needs answers.
+    ForTheSource,
+}
+
+impl Waits {
+    /// Ready when it is worth another try.
+    pub async fn over(self) {
+        match self {
+            Self::ForTheTail(mut head) => {
+                let _ = tokio::time::timeout(RETRY, head.changed()).await;
+            }
+            Self::ForTheSource => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// What a catch-up has in memory, by the place of its partition: chunks, and reads under way.
+pub struct Held(Vec<(TopicPartition, Option<InHand>, Option<Reading>)>);
 
 /// What all catch-ups share.
 #[derive(Debug)]
@@ -179,6 +113,8 @@ pub struct CatchUp {
     parts: Vec<Part>,
     /// Where this leg ends.
     aim: Option<Cursor>,
+    /// It has waited: what has failed may be tried again at once.
+    has_waited: bool,
     out: Vec<u8>,
     events: u64,
     first: usize,
@@ -201,8 +137,18 @@ impl CatchUp {
     ) -> Self {
         shared.metrics.catchup_readers.inc();
         let parts = places.into_iter().map(|(tp, place)| Part::new(tp, place)).collect();
-        let (aim, out) = (None, Vec::new());
-        Self { shared, feed, framing, gap_events, parts, aim, out, events: 0, first: 0 }
+        Self {
+            shared,
+            feed,
+            framing,
+            gap_events,
+            parts,
+            aim: None,
+            has_waited: false,
+            out: Vec::new(),
+            events: 0,
+            first: 0,
+        }
     }
 
     /// The id of where it stands.
@@ -224,8 +170,25 @@ impl CatchUp {
         self.parts.iter().map(|p| p.fragment.as_slice())
     }
 
-    /// Reads on until there is something to send, or the feed is joined. Can be dropped at any
-    /// moment, with the reader.
+    /// Hands over what it has in memory. Without it, it reads that again.
+    pub fn put_down(&mut self) -> Held {
+        let parts = self.parts.iter_mut();
+        let parts = parts.filter(|part| part.chunk.is_some() || part.reading.is_some());
+        let all = parts.map(|p| (p.tp.clone(), p.chunk.take(), p.reading.take()));
+        Held(all.collect())
+    }
+
+    /// Takes it back. Nothing else may have happened meanwhile.
+    pub fn take_up(&mut self, held: &mut Held) {
+        for (tp, chunk, reading) in held.0.drain(..) {
+            if let Ok(place) = self.parts.binary_search_by(|part| part.tp.cmp(&tp)) {
+                (self.parts[place].chunk, self.parts[place].reading) = (chunk, reading);
+            }
+        }
+    }
+
+    /// Reads on until there is something to send, the feed is joined, or there is nothing to read.
+    /// Can be dropped at any moment, with the reader.
     pub async fn step(mut self: Box<Self>) -> (Box<Self>, Step) {
         let mut head = self.feed.watch();
         loop {
@@ -247,14 +210,17 @@ impl CatchUp {
                     && self.parts.iter().any(Part::needs_reading)
                     && self.parts.iter().all(|p| p.overdue || !p.needs_reading());
                 self.aim = (!stuck).then_some(aim);
+                if stuck && self.out.is_empty() {
+                    self.has_waited = true;
+                    return (self, Step::Waits(Waits::ForTheSource));
+                }
             } else if self.out.is_empty() && self.feed.now().index == aim.index {
-                // Ahead of this host in a partition: until its tail has come so far.
-                let _ = tokio::time::timeout(RETRY, head.changed()).await;
+                return (self, Step::Waits(Waits::ForTheTail(head)));
             }
             if !self.out.is_empty() {
                 let bytes = std::mem::take(&mut self.out).into();
                 let (events, first) = (std::mem::take(&mut self.events), self.first);
-                return (self, Step::Bytes { bytes, events, first });
+                return (self, Step::Bytes(Batch { bytes, events, first }));
             }
         }
     }
@@ -318,18 +284,16 @@ impl CatchUp {
     async fn read(&mut self) {
         let bytes = (limits::CATCHUP_BYTES / self.parts.len().max(1))
             .clamp(limits::CHUNK_BYTES_MIN, limits::CHUNK_BYTES_MAX);
+        let has_waited = std::mem::take(&mut self.has_waited);
         for part in self.parts.iter_mut().filter(|p| p.needs_reading()) {
             if part.reading.is_none() {
-                part.reading = Some(reading(&self.shared.history, part, bytes));
+                let delay = if part.overdue && !has_waited { RETRY } else { Duration::ZERO };
+                part.reading = Some(reading(&self.shared.history, part, bytes, delay));
             }
         }
         let only_overdue = self.parts.iter().all(|p| p.overdue || !p.needs_reading());
-        let mergeable = self.parts.iter().any(|p| p.chunk.is_some());
-        let patience = match (only_overdue, mergeable) {
-            (true, true) => Duration::ZERO,
-            (true, false) => RETRY,
-            (false, _) => limits::HISTORY_PATIENCE,
-        };
+        // Nobody waits here for what was too slow before: its turn would be held for nothing.
+        let patience = if only_overdue { Duration::ZERO } else { limits::HISTORY_PATIENCE };
         let mut done = Vec::new();
         let parts = &mut self.parts;
         let all = poll_fn(|cx| {
@@ -454,7 +418,7 @@ fn gap(part: &Part, to: Option<Offset>, reason: GapReason) -> Gap {
     Gap { tp: part.tp.clone(), from: part.place.at.next, to, reason }
 }
 
-fn reading(history: &Arc<History>, part: &Part, bytes: usize) -> Reading {
+fn reading(history: &Arc<History>, part: &Part, bytes: usize, delay: Duration) -> Reading {
     let history = Arc::clone(history);
     let tp = part.tp.clone();
     let generation = match part.place.era {
@@ -464,7 +428,6 @@ fn reading(history: &Arc<History>, part: &Part, bytes: usize) -> Reading {
     };
     let log = (part.place.at.log, generation);
     let range = (part.place.at.next, part.target);
-    let delay = if part.overdue { RETRY } else { Duration::ZERO };
     Box::pin(async move {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;

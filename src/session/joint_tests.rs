@@ -17,6 +17,7 @@ use crate::catalog::Stream;
 use crate::event::TopicName;
 use crate::feed::lines::Lines;
 use crate::gate::Settings as GateSettings;
+use crate::gate::catchup::Budget;
 use crate::position::parse_last_event_id;
 use crate::source::TailEvent;
 use crate::source::memory::{MemorySource, TailPositions};
@@ -53,7 +54,10 @@ impl Host {
             (4000, 2),
             Arc::clone(&metrics),
         );
-        let gate = Gate::new(GateSettings::room_for(1000), Arc::clone(&metrics));
+        // Turns that readers lose to each other in the middle of what they read.
+        let catchups = Budget { all: 2, of_client: 1 };
+        let settings = GateSettings { catchups, ..GateSettings::room_for(1000) };
+        let gate = Gate::new(settings, Arc::clone(&metrics));
         let settings =
             Settings { keepalive: Duration::from_secs(3600), lifetime: None, retry_ms: 1000 };
         let sessions = Sessions::new(

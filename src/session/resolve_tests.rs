@@ -26,6 +26,10 @@ fn a0() -> TopicPartition {
     TopicPartition::new(TopicName::new("a").expect("legal"), 0)
 }
 
+fn free() -> Result<Charge, Refusal> {
+    Ok(Box::new(()))
+}
+
 impl Bench {
     /// Records with these times, the tail at the end of all, nothing of them in memory.
     fn with_times(times: &[i64]) -> Self {
@@ -66,7 +70,7 @@ impl Bench {
 
     async fn start(&self, id: Option<LastEventId>, since: Option<i64>) -> Result<Start, NoStart> {
         let selection = self.catalog.select(["s"]).expect("known");
-        let vector = self.hub.feed(&selection).expect("room").now().vector();
+        let vector = self.hub.feed(&selection, free).expect("room").now().vector();
         let resolver = Resolver { hub: &self.hub, history: &self.history, catalog: &self.catalog };
         let since = since.map(TimestampMs);
         resolver.start(&selection, &vector, id.as_ref(), since).await

@@ -2,6 +2,8 @@
 
 mod blocks;
 mod browser;
+mod burst;
+mod catchup;
 mod checker;
 mod clients;
 mod compression;

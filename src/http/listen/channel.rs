@@ -31,11 +31,13 @@ pub(super) struct Patient {
     stall: Option<Pin<Box<Sleep>>>,
     /// Whether there is something to write that the socket did not take.
     full: Arc<AtomicBool>,
+    /// Whether it was cut for that.
+    stalled: Arc<AtomicBool>,
 }
 
 impl Patient {
     pub(super) fn new(socket: TcpStream, stall_max: Duration) -> Self {
-        Self { socket, stall_max, stall: None, full: Arc::default() }
+        Self { socket, stall_max, stall: None, full: Arc::default(), stalled: Arc::default() }
     }
 
     /// True while the socket is full.
@@ -57,6 +59,8 @@ impl Patient {
         let stall_max = self.stall_max;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
         ready!(stall.as_mut().poll(cx));
+        // Before the error: what it ends looks here for its reason.
+        self.stalled.store(true, Ordering::Release);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -90,6 +94,15 @@ impl Channel {
             Self::Plain(patient) => Some(patient.socket),
             Self::Tls(_) => None,
         }
+    }
+
+    /// True as soon as it has been cut because its client took nothing.
+    pub(super) fn stalled(&self) -> Arc<AtomicBool> {
+        let patient = match self {
+            Self::Plain(patient) => patient,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        Arc::clone(&patient.stalled)
     }
 
     fn io(&mut self) -> Pin<&mut dyn Io> {

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -48,12 +48,13 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
         Channel::Plain(patient) => Some(patient.full()),
         Channel::Tls(_) => None,
     };
+    let stalled = channel.stalled();
     let service = {
         let (connection, may_leave) = (connection.clone(), full.is_some());
         let leaving = Arc::clone(&leaving);
         service_fn(move |request| {
             let leaving = may_leave.then(|| Arc::clone(&leaving));
-            Box::pin(respond(connection.clone(), request, leaving))
+            Box::pin(respond(connection.clone(), request, leaving, Arc::clone(&stalled)))
         })
     };
     let wire = Wire::new(channel);
@@ -136,6 +137,7 @@ async fn respond(
     connection: Connection,
     mut request: Request<Incoming>,
     leaving: Option<Leaving>,
+    stalled: Arc<AtomicBool>,
 ) -> Result<Response, Infallible> {
     connection.arrival.is_alive();
     request.extensions_mut().insert(ConnectInfo(connection.peer));
@@ -153,6 +155,7 @@ async fn respond(
     }
     if let Some(stream) = response.extensions().get::<Takeable>() {
         stream.holds(connection.arrival.carries());
+        stream.goes_over(&stalled);
     }
     if is_last {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

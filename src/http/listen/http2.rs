@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -63,9 +64,10 @@ pub(super) async fn drive(connection: &Connection, wire: Wire) {
     let patience = Patience { stall: patience.stall, shutdown: shutdown.clone() };
     let fresh = Fresh { streams: Arc::default(), patience };
     let back = Back::default();
+    let stalled = wire.stalled();
     let service = {
         let connection = connection.clone();
-        service_fn(move |request| respond(connection.clone(), request))
+        service_fn(move |request| respond(connection.clone(), request, Arc::clone(&stalled)))
     };
     let http =
         builder(fresh.clone()).serve_connection(TokioIo::new(Lent::new(wire, &back)), service);
@@ -126,6 +128,7 @@ fn builder(fresh: Fresh) -> http2::Builder<Fresh> {
 async fn respond(
     connection: Connection,
     mut request: Request<Incoming>,
+    stalled: Arc<AtomicBool>,
 ) -> Result<Response<Paced>, Infallible> {
     connection.arrival.is_alive();
     request.extensions_mut().insert(ConnectInfo(connection.peer));
@@ -136,6 +139,7 @@ async fn respond(
     let session = response.extensions().get::<Takeable>().cloned();
     if let Some(stream) = &session {
         stream.holds(connection.arrival.carries());
+        stream.goes_over(&stalled);
     }
     Ok(response.map(|body| Paced::new(body, session)))
 }

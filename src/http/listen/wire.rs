@@ -76,6 +76,11 @@ impl Wire {
         self.said
     }
 
+    /// See `Channel::stalled`.
+    pub(super) fn stalled(&self) -> Arc<AtomicBool> {
+        self.channel.stalled()
+    }
+
     pub(super) fn into_channel(self) -> Channel {
         self.channel
     }

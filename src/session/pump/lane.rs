@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::Stream;
+use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 
 use super::super::carry::Session;
@@ -19,10 +20,10 @@ use super::super::report::{Delivery, Glimpse};
 use super::super::{Audience, Got};
 use super::batch::{Manner, Measure, Next, collect};
 use super::bell::{Bell, Waking};
-use super::reader::Reader;
+use super::reader::{Lag, Reader};
 use super::slots::Slots;
-use crate::feed::FeedHandle;
 use crate::feed::vector::Cursor;
+use crate::feed::{FeedHandle, Paced};
 
 /// The readers of a feed who are written to in one manner.
 pub(super) struct Lane {
@@ -38,6 +39,8 @@ pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
     /// A reader is outside the shared run of its encoding and waits for a join point.
     pub(super) wants_join: bool,
+    /// What the feed waits for before it goes on, when it is in a hurry.
+    pub(super) pace: Paced,
     head: WatchStream<u64>,
     waker: Waker,
 }
@@ -54,6 +57,7 @@ fn manner(session: &Session) -> Manner {
 impl Lane {
     /// The lane that a session needs.
     pub(super) fn new(session: &Session, bell: &Arc<Bell>, number: u32) -> Self {
+        let waker = Waker::from(Arc::new(Waking { bell: Arc::clone(bell), lane: Some(number) }));
         Self {
             feed: Arc::clone(&session.feed),
             manner: manner(session),
@@ -63,8 +67,9 @@ impl Lane {
             audience: Arc::clone(&session.presence.of),
             shared: Arc::clone(&session.shared),
             wants_join: false,
+            pace: session.feed.is_written_by(waker.clone()),
             head: WatchStream::new(session.feed.watch()),
-            waker: Waker::from(Arc::new(Waking { bell: Arc::clone(bell), lane: Some(number) })),
+            waker,
         }
     }
 
@@ -98,6 +103,18 @@ impl Lane {
     pub(super) fn listen(&mut self) {
         let mut cx = Context::from_waker(&self.waker);
         while let Poll::Ready(Some(_)) = std::pin::Pin::new(&mut self.head).poll_next(&mut cx) {}
+    }
+
+    /// Answers the feed, if it waits and all are where it wants them. False: some are not.
+    pub(super) fn answers(&mut self, now: Instant) -> bool {
+        let Some(index) = self.pace.asked() else { return true };
+        let is_behind = |lag: &Lag| lag.cursor.index < index && lag.keeps_pace(now);
+        let behind = self.at.index < index
+            || self.readers.iter_mut().any(|(_, r)| r.lag.as_deref().is_some_and(is_behind));
+        if !behind {
+            self.pace.answer();
+        }
+        !behind
     }
 
     /// What came since the last pass.

@@ -16,6 +16,7 @@ use super::batch::{Batch, Measure, Next, Stand};
 use super::lane::Lane;
 use crate::feed::encode;
 use crate::feed::vector::Cursor;
+use crate::limits::{PACE_GRACE, TAIL_PACE_BYTES_S};
 
 /// Bytes and frames that a reader with a place of its own gets in one write.
 const CATCH_UP: Measure = Measure { bytes: 128 * 1024, frames: 256 };
@@ -46,6 +47,28 @@ pub(super) struct Lag {
     pub(super) rest: Bytes,
     /// When its socket last took something.
     pub(super) since: Instant,
+    /// When it fell behind.
+    began: Instant,
+    /// Bytes that its socket has taken since.
+    taken: u64,
+}
+
+impl Lag {
+    pub(super) fn new(cursor: Cursor, rest: Bytes, now: Instant) -> Self {
+        Self { cursor, rest, since: now, began: now, taken: 0 }
+    }
+
+    fn took(&mut self, n: usize, now: Instant) {
+        self.since = now;
+        self.taken += n as u64;
+    }
+
+    /// Whether a tail in a hurry has to wait for it: it takes bytes as fast as that one goes.
+    pub(super) fn keeps_pace(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.began);
+        let rest = since.saturating_sub(PACE_GRACE);
+        self.taken as f64 >= rest.as_secs_f64() * TAIL_PACE_BYTES_S as f64
+    }
 }
 
 impl Reader {
@@ -106,7 +129,7 @@ pub(super) fn write(
     (start, lane): (&Cursor, Got),
     now: Instant,
 ) -> Written {
-    let stays = || Lag { cursor: start.clone(), rest: Bytes::new(), since: now };
+    let stays = || Lag::new(start.clone(), Bytes::new(), now);
     let all = batch.parts.len();
     if all == 0 {
         return Written::All;
@@ -137,7 +160,7 @@ pub(super) fn write(
         **packed = batch.taken_by(packed, begun).expect("it could take all of them");
     }
     let bytes = (n + rest.len()) as u64;
-    reader.falls_behind(Lag { cursor: cursor.clone(), rest, since: now }, lane);
+    reader.falls_behind(Lag::new(cursor.clone(), rest, now), lane);
     reader.presence.got = reader.presence.got.and(Got { events, bytes });
     Written::Part { events, bytes, cursor }
 }
@@ -158,7 +181,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
         if !lag.rest.is_empty() {
             let n = send(&reader.socket, &lag.rest).map_err(Leave::Gone)?;
             if n > 0 {
-                lag.since = now;
+                lag.took(n, now);
                 lag.rest.advance(n);
             }
             if !lag.rest.is_empty() {
@@ -193,7 +216,7 @@ pub(super) fn catch_up(lane: &mut Lane, slot: u32) -> Result<Reached, Leave> {
             n = send(&reader.socket, &batch.bytes).map_err(Leave::Gone)?;
         }
         if n > 0 {
-            lag.since = now;
+            lag.took(n, now);
             reader.state.on_events(now);
         }
         let stand = batch.after(n, &cursor);
@@ -242,5 +265,32 @@ fn send(socket: &std::net::TcpStream, bytes: &[u8]) -> Result<usize, EndReason> 
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         Err(error) => Err(EndReason::broken(error.kind())),
         Ok(n) => Ok(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::feed::ring::Ring;
+    use crate::feed::vector::Vector;
+
+    #[test]
+    fn a_tail_in_a_hurry_waits_for_who_takes_bytes_as_fast_and_for_nobody_else() {
+        let second = Duration::from_secs(1);
+        let began = Instant::now();
+        let lag = || Lag::new(Ring::new(Vector::new([]), 1000).head(), Bytes::new(), began);
+        let takes = |bytes: u64, after: Duration| {
+            let mut lag = lag();
+            lag.took(usize::try_from(bytes).expect("few"), began + after);
+            lag.keeps_pace(began + after)
+        };
+        assert!(lag().keeps_pace(began + PACE_GRACE), "it has just fallen behind");
+        assert!(!takes(0, second), "it takes nothing");
+        assert!(!takes(1000, second), "it trickles");
+        assert!(takes(TAIL_PACE_BYTES_S, second));
+        assert!(!takes(TAIL_PACE_BYTES_S, 10 * second), "it did, and does no more");
+        assert!(takes(10 * TAIL_PACE_BYTES_S, 10 * second));
     }
 }

@@ -32,6 +32,8 @@ use crate::limits;
 const BELL: u64 = u64::MAX;
 /// Between two rounds of what is due without any event.
 const TICK: Duration = Duration::from_secs(1);
+/// Between two looks whether a feed may go on that waits for its readers.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes that go to every reader in one pass.
 const PASS_BYTES_MAX: usize = 256 * 1024;
 /// Readiness that is taken at once.
@@ -46,6 +48,8 @@ pub(super) struct Shard {
     pump: Weak<Pump>,
     lanes: HashMap<u32, Lane>,
     lanes_made: u32,
+    /// Lanes that a feed waits for.
+    asked: Vec<u32>,
     stall_max: Duration,
     draining: bool,
     told: WatchStream<u64>,
@@ -69,6 +73,7 @@ impl Shard {
             pump,
             lanes: HashMap::new(),
             lanes_made: 0,
+            asked: Vec::new(),
             stall_max,
             draining: false,
             told: WatchStream::from_changes(told),
@@ -83,7 +88,10 @@ impl Shard {
         let mut events = Vec::with_capacity(EVENTS);
         let mut next_tick = Instant::now() + TICK;
         loop {
-            let wait = next_tick.saturating_duration_since(Instant::now());
+            let mut wait = next_tick.saturating_duration_since(Instant::now());
+            if !self.asked.is_empty() {
+                wait = wait.min(LOOK_EVERY);
+            }
             let wait = wait.try_into().expect("less than a second");
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait)) {
@@ -102,6 +110,9 @@ impl Shard {
             }
             if rung && self.answer() {
                 return;
+            }
+            if !self.asked.is_empty() {
+                self.answer_feeds();
             }
             if Instant::now() >= next_tick {
                 self.tick();
@@ -135,6 +146,12 @@ impl Shard {
         let _ = tell.send(all);
     }
 
+    /// Tells the feeds that wait for their lanes that they may go on.
+    fn answer_feeds(&mut self) {
+        let (now, lanes) = (Instant::now(), &mut self.lanes);
+        self.asked.retain(|number| lanes.get_mut(number).is_some_and(|lane| !lane.answers(now)));
+    }
+
     /// Takes a session into its lane.
     fn take(&mut self, live: Live) {
         let Live { socket, mut session, rest, dropped } = live;
@@ -150,7 +167,7 @@ impl Shard {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         session.presence.of = Arc::clone(&lane.audience);
         let Session { cursor, state, presence, packed, .. } = session;
-        let lag = Some(Box::new(Lag { cursor, rest, since: Instant::now() }));
+        let lag = Some(Box::new(Lag::new(cursor, rest, Instant::now())));
         let reader = Reader { socket, dropped, state, presence, lag, packed };
         let slot = lane.readers.insert(reader);
         // The lane may stand before the place where the session joined its feed. It has its reader
@@ -176,6 +193,9 @@ impl Shard {
     fn pass(&mut self, number: u32) {
         loop {
             let Some(lane) = self.lanes.get_mut(&number) else { return };
+            if lane.pace.asked().is_some() && !self.asked.contains(&number) {
+                self.asked.push(number);
+            }
             lane.listen();
             let batch = match lane.next(PASS_BYTES_MAX) {
                 Next::Nothing => return,
@@ -341,7 +361,7 @@ impl Shard {
                 manner.wrap(&own)
             }
         };
-        let lag = Lag { cursor: at, rest: wrapped, since: Instant::now() };
+        let lag = Lag::new(at, wrapped, Instant::now());
         reader.falls_behind(lag, lane.got);
         self.wait_for_room(number, slot);
         self.on_room(number, slot);

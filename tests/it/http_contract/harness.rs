@@ -203,9 +203,15 @@ impl Live {
         self.sessions.drain();
     }
 
-    /// The source's next event: `{"n":<offset>}`.
+    /// The source's next event: `{"n":<offset>,"more":""}`.
     pub(super) fn tells(&self, offset: i64) {
-        let value = Some(format!("{{\"n\":{offset}}}").into());
+        self.tells_of(offset, 0);
+    }
+
+    /// The same, and so many bytes more.
+    pub(super) fn tells_of(&self, offset: i64, bytes: usize) {
+        let more = "x".repeat(bytes);
+        let value = Some(format!("{{\"n\":{offset},\"more\":\"{more}\"}}").into());
         let (offset, time) = (Offset(offset), TimestampMs(2000 + offset));
         let records = vec![Record { offset, time, key: None, value }];
         self.hub.apply(TailEvent::Records { tp: partition(), records, next: offset.next() });

@@ -364,6 +364,46 @@ async fn a_client_that_takes_nothing_is_cut_over_tls_too() {
 }
 
 #[tokio::test]
+async fn a_stream_over_tls_whose_client_takes_nothing_ends_as_stalled() {
+    for alpn in ["http/1.1", "h2"] {
+        let live = Live::for_many(1);
+        let identity = Identity::new();
+        let tls = Files::of(&identity).tls(&live.metrics);
+        let server = Server::with(live.router.clone(), |bound| {
+            bound.head_timeout(PATIENCE).stall_timeout(Duration::from_millis(500)).tls(tls)
+        });
+        let greeted = greet_with(&server, &identity, &[alpn], rustls::DEFAULT_VERSIONS).await;
+        let mut stream = greeted.expect("greeted");
+        // Held open, and not read.
+        let (mut answer, mut unread) = (None, None);
+        if alpn == "h2" {
+            let mut wide = Builder::new();
+            wide.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+            let mut client = http2::Client::over(stream, &wide).await;
+            answer = Some((client.get(STREAM).await, client));
+            answer.as_mut().expect("just put there").1.falls_silent();
+        } else {
+            let ask = format!("GET {STREAM} HTTP/1.1\r\nhost: t\r\n\r\n");
+            stream.write_all(ask.as_bytes()).await.expect("send");
+            live.holds(1).await;
+            unread = Some(stream);
+        }
+        let mut told = 0;
+        eventually("its time is over", || {
+            // As much as it takes, so that it does not fall off the ring.
+            if live.metrics.events_delivered.get() == told {
+                live.tells_of(5 + i64::try_from(told).expect("few"), 50_000);
+                told += 1;
+            }
+            live.gate.held() == 0
+        })
+        .await;
+        assert_eq!((live.ended("stalled"), live.ended("client_closed")), (1, 0), "{alpn}");
+        drop((answer, unread));
+    }
+}
+
+#[tokio::test]
 async fn a_stop_ends_streams_over_tls_and_connections_that_say_nothing() {
     let identity = Identity::new();
     let live = Live::for_many(2);
