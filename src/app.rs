@@ -257,6 +257,7 @@ fn readers(
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),
         feeds_max: bytes(config.limits.feeds),
+        tail_least_bytes_s: config.limits.tail_least_bytes_s,
     };
     let hub = Hub::new(ground.source.name(), lines, settings, Arc::clone(metrics));
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);

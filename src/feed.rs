@@ -68,6 +68,8 @@ pub struct Settings {
     pub tail_bytes: usize,
     /// Feeds at the same time.
     pub feeds_max: usize,
+    /// Bytes of records a second at which the tail never waits for readers.
+    pub tail_least_bytes_s: u64,
 }
 
 impl Default for Settings {
@@ -76,6 +78,7 @@ impl Default for Settings {
             ring_bytes: limits::RING_BYTES_MAX,
             tail_bytes: limits::TAIL_BYTES_MAX,
             feeds_max: limits::FEEDS_MAX,
+            tail_least_bytes_s: limits::TAIL_LEAST_BYTES_S,
         }
     }
 }
@@ -394,7 +397,7 @@ impl Hub {
             ring: Mutex::new(Ring::new(vector, small(self.settings.ring_bytes))),
             runs: Runs::default(),
             head: watch::Sender::new(0),
-            pace: Pace::new(),
+            pace: Pace::new(self.settings.tail_least_bytes_s),
             readers: AtomicUsize::new(1),
             idle_since: Mutex::new(Instant::now()),
             charge,

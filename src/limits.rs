@@ -91,12 +91,12 @@ pub const RING_VECTOR_EVERY: usize = 256;
 pub const ENCODERS_MAX: usize = 256;
 /// Bytes of one encoder, with the buffer for its pieces (`feed/encode`).
 pub const ENCODER_BYTES_MAX: usize = 704 * 1024;
-/// Bytes of records a second at which the tail never waits for readers. A stream has some ten
-/// kilobytes a second; only who makes up for an outage is faster than this.
-pub const TAIL_PACE_BYTES_S: u64 = 1024 * 1024;
+/// Bytes of records a second at which the tail never waits for readers (`limits.tail_least_kb_s`).
+/// A stream has some ten kilobytes a second; only who makes up for an outage is faster than this.
+pub const TAIL_LEAST_BYTES_S: u64 = 1024 * 1024;
 /// A reader that has just fallen behind its lane is waited for (at that pace) for so long, and then
 /// if it takes bytes as fast.
-pub const PACE_GRACE: Duration = Duration::from_millis(250);
+pub const PACE_GRACE: Duration = Duration::from_secs(1);
 /// A feed that nobody reads goes after this.
 pub const FEED_IDLE: Duration = Duration::from_secs(30);
 /// Feeds at the same time.

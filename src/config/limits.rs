@@ -89,6 +89,8 @@ pub struct LimitsConfig {
     pub ring_bytes: u64,
     /// Bytes of raw records that all tails keep.
     pub tail_bytes: u64,
+    /// Bytes of records a second at which the tail never waits for readers.
+    pub tail_least_bytes_s: u64,
     /// Bytes of data lines that the history keeps.
     pub history_cache_bytes: u64,
 }
@@ -150,6 +152,8 @@ impl LimitsConfig {
         let unsent = section.number("unsent_kb", unsent, 4..=4096, found);
         let ring = section.number("ring_mb", mb(limits::RING_BYTES_MAX), 1..=1024, found);
         let tail = section.number("tail_mb", mb(limits::TAIL_BYTES_MAX), 1..=65_536, found);
+        let least = limits::TAIL_LEAST_BYTES_S / 1024;
+        let least = section.number("tail_least_kb_s", least, 16..=1_048_576, found);
         let cache = mb(limits::HISTORY_CACHE_BYTES_MAX);
         let cache = section.number("history_cache_mb", cache, 1..=65_536, found);
         section.finish(found);
@@ -175,6 +179,7 @@ impl LimitsConfig {
             unsent_bytes: unsent * 1024,
             ring_bytes: ring * MIB,
             tail_bytes: tail * MIB,
+            tail_least_bytes_s: least * 1024,
             history_cache_bytes: cache * MIB,
         }
     }

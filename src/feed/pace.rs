@@ -9,9 +9,9 @@
 //! off. So who follows the tail waits, with a stretch of the ring filled, until the lanes of the
 //! pump have left the stretch before, and with them those readers that take bytes that fast.
 //!
-//! It never waits long: at `limits::TAIL_PACE_BYTES_S` the tail goes on, whoever is behind. What
-//! readers can slow is therefore only a tail that is far behind, and only down to that. Below this
-//! rate nothing is looked at but a counter. Knows no readers.
+//! It never waits long: at its least pace (`limits.tail_least_kb_s`) the tail goes on, whoever is
+//! behind. What readers can slow is therefore only a tail that is far behind, and only down to
+//! that. Below this rate nothing is looked at but a counter. Knows no readers.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Hub;
 use crate::event::{Record, TopicName};
-use crate::limits::TAIL_PACE_BYTES_S;
 use crate::source::TailEvent;
 
 /// A stretch is one of so many parts of a ring, or more by less than another: of a burst as much is
@@ -38,6 +37,8 @@ pub(super) struct Pace {
     laned: AtomicUsize,
     stretch: Mutex<Stretch>,
     answers: Notify,
+    /// Bytes of records a second at which it never waits.
+    least_bytes_s: u64,
 }
 
 /// What has been put into the ring since it was last looked at.
@@ -75,7 +76,7 @@ pub struct Paced {
 }
 
 impl Pace {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(least_bytes_s: u64) -> Arc<Self> {
         let since = Instant::now();
         let stretch = Stretch { records: 0, frames_before: 0, begin: 0, since };
         Arc::new(Self {
@@ -83,6 +84,7 @@ impl Pace {
             laned: AtomicUsize::new(0),
             stretch: Mutex::new(stretch),
             answers: Notify::new(),
+            least_bytes_s,
         })
     }
 
@@ -119,7 +121,7 @@ impl Pace {
         let now = Instant::now();
         let fresh = Stretch { records: 0, frames_before: frames, begin: head, since: now };
         let full = std::mem::replace(&mut *stretch, fresh);
-        let at_least = Duration::from_secs_f64(full.records as f64 / TAIL_PACE_BYTES_S as f64);
+        let at_least = Duration::from_secs_f64(full.records as f64 / self.least_bytes_s as f64);
         let deadline = full.since + at_least;
         (now < deadline).then_some(Full { index: full.begin, deadline })
     }
@@ -155,6 +157,12 @@ impl Paced {
     pub fn asked(&self) -> Option<u64> {
         let index = self.asked.index.load(Ordering::Acquire);
         (index > 0).then_some(index)
+    }
+
+    /// Bytes a second at which the tail never waits.
+    #[must_use]
+    pub fn least_bytes_s(&self) -> u64 {
+        self.pace.least_bytes_s
     }
 
     /// All who are to be waited for have come to the index.

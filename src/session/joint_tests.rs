@@ -46,7 +46,8 @@ impl Host {
         let metrics = Arc::new(Metrics::new());
         let catalog = catalog();
         let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(&metrics));
-        let settings = crate::feed::Settings { ring_bytes, tail_bytes, feeds_max: 100 };
+        let bounds = crate::feed::Settings::default();
+        let settings = crate::feed::Settings { ring_bytes, tail_bytes, feeds_max: 100, ..bounds };
         let hub = Hub::new("memory", lines, settings, Arc::clone(&metrics));
         let history = History::new(
             Arc::clone(source) as _,

@@ -14,6 +14,8 @@ const READERS: usize = 200;
 /// 60 MB, fifteen times what a ring holds.
 const EVENTS: usize = 50_000;
 const EVENT_BYTES: usize = 1200;
+/// However slow the machine is that the readers share.
+const LIMITS: &str = "[limits]\ntail_least_kb_s = 16\n";
 /// Of one body: they are one append, and the tail sees them together.
 const AT_ONCE: usize = 5_000;
 
@@ -70,7 +72,7 @@ fn read_all(mut socket: TcpStream) {
 
 #[test]
 fn a_burst_of_many_rings_throws_no_reader_off_that_reads() {
-    let gateway = Gateway::embedded(&[("s", &["t"])], "");
+    let gateway = Gateway::embedded(&[("s", &["t"])], LIMITS);
     let to = gateway.public();
     let readers: Vec<_> = (0..READERS).map(|_| open(to)).collect();
     eventually("all are live", || {

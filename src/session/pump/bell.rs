@@ -2,8 +2,7 @@
 //! piles up before the shard looks.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Wake;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -12,6 +11,18 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::carry::Live;
 use super::super::report::Glimpse;
+
+mod asks;
+#[cfg(test)]
+mod proof;
+
+/// What `asks` is made of.
+mod sync {
+    pub(super) use std::sync::Mutex;
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+}
+
+use asks::Asks;
 
 /// Something for the shard to do.
 #[derive(Debug)]
@@ -36,31 +47,27 @@ pub(super) enum Ask {
 #[derive(Debug)]
 pub(super) struct Bell {
     eventfd: OwnedFd,
-    rung: AtomicBool,
-    asks: Mutex<Vec<Ask>>,
+    asks: Asks<Ask>,
 }
 
 impl Bell {
     pub(super) fn new() -> std::io::Result<Arc<Self>> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Arc::new(Self { eventfd, rung: AtomicBool::new(false), asks: Mutex::default() }))
+        Ok(Arc::new(Self { eventfd, asks: Asks::new() }))
     }
 
     pub(super) fn ask(&self, ask: Ask) {
-        self.asks.lock().expect("no holder panics").push(ask);
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        self.asks.ask(ask, || {
             // A full counter has been rung as well.
             let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
-        }
+        });
     }
 
     /// All that was asked since the last time. What comes from now on rings again.
     pub(super) fn answer(&self) -> Vec<Ask> {
-        // In this order: a ring between the two would be read away with `rung` left standing, and
-        // nobody would ring again.
-        let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
-        self.rung.store(false, Ordering::Release);
-        std::mem::take(&mut *self.asks.lock().expect("no holder panics"))
+        self.asks.answer(|| {
+            let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
+        })
     }
 }
 

@@ -108,7 +108,8 @@ impl Lane {
     /// Answers the feed, if it waits and all are where it wants them. False: some are not.
     pub(super) fn answers(&mut self, now: Instant) -> bool {
         let Some(index) = self.pace.asked() else { return true };
-        let is_behind = |lag: &Lag| lag.cursor.index < index && lag.keeps_pace(now);
+        let least = self.pace.least_bytes_s();
+        let is_behind = |lag: &Lag| lag.cursor.index < index && lag.keeps_pace(now, least);
         let behind = self.at.index < index
             || self.readers.iter_mut().any(|(_, r)| r.lag.as_deref().is_some_and(is_behind));
         if !behind {

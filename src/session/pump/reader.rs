@@ -16,7 +16,7 @@ use super::batch::{Batch, Measure, Next, Stand};
 use super::lane::Lane;
 use crate::feed::encode;
 use crate::feed::vector::Cursor;
-use crate::limits::{PACE_GRACE, TAIL_PACE_BYTES_S};
+use crate::limits::PACE_GRACE;
 
 /// Bytes and frames that a reader with a place of its own gets in one write.
 const CATCH_UP: Measure = Measure { bytes: 128 * 1024, frames: 256 };
@@ -64,10 +64,10 @@ impl Lag {
     }
 
     /// Whether a tail in a hurry has to wait for it: it takes bytes as fast as that one goes.
-    pub(super) fn keeps_pace(&self, now: Instant) -> bool {
+    pub(super) fn keeps_pace(&self, now: Instant, least_bytes_s: u64) -> bool {
         let since = now.saturating_duration_since(self.began);
         let rest = since.saturating_sub(PACE_GRACE);
-        self.taken as f64 >= rest.as_secs_f64() * TAIL_PACE_BYTES_S as f64
+        self.taken as f64 >= rest.as_secs_f64() * least_bytes_s as f64
     }
 }
 
@@ -278,19 +278,21 @@ mod tests {
 
     #[test]
     fn a_tail_in_a_hurry_waits_for_who_takes_bytes_as_fast_and_for_nobody_else() {
+        const LEAST: u64 = 1_000_000;
         let second = Duration::from_secs(1);
         let began = Instant::now();
         let lag = || Lag::new(Ring::new(Vector::new([]), 1000).head(), Bytes::new(), began);
         let takes = |bytes: u64, after: Duration| {
             let mut lag = lag();
-            lag.took(usize::try_from(bytes).expect("few"), began + after);
-            lag.keeps_pace(began + after)
+            let now = began + PACE_GRACE + after;
+            lag.took(usize::try_from(bytes).expect("few"), now);
+            lag.keeps_pace(now, LEAST)
         };
-        assert!(lag().keeps_pace(began + PACE_GRACE), "it has just fallen behind");
+        assert!(lag().keeps_pace(began + PACE_GRACE, LEAST), "it has just fallen behind");
         assert!(!takes(0, second), "it takes nothing");
         assert!(!takes(1000, second), "it trickles");
-        assert!(takes(TAIL_PACE_BYTES_S, second));
-        assert!(!takes(TAIL_PACE_BYTES_S, 10 * second), "it did, and does no more");
-        assert!(takes(10 * TAIL_PACE_BYTES_S, 10 * second));
+        assert!(takes(LEAST, second));
+        assert!(!takes(LEAST, 10 * second), "it did, and does no more");
+        assert!(takes(10 * LEAST, 10 * second));
     }
 }
