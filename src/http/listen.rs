@@ -62,7 +62,10 @@ pub fn bind(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Bound> {
     // A restart must not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    // Inherited by what is accepted.
+    // An event is one write: it must not wait for the next one.
+    #[cfg(target_os = "linux")]
+    socket.set_nodelay(true)?;
+    // Inherited by what is accepted, both.
     #[cfg(target_os = "linux")]
     if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes_max) {
         tracing::warn!(%error, "stalled readers will hold more memory than they need");
@@ -169,7 +172,7 @@ struct Connection {
 
 impl Connection {
     async fn drive(self, socket: TcpStream, tls: Option<Arc<Tls>>) {
-        // An event is one write: it must not wait for the next one.
+        #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nodelay(true);
         let socket = Patient::new(socket, self.patience.stall);
         // Boxed where a plain connection of HTTP/1 never comes: its task stays small.

@@ -9,44 +9,42 @@
 //! ```
 //! Knows no route but the two shapes that `fold_path` names.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use percent_encoding::percent_decode_str;
-use tower::ServiceBuilder;
 
 use super::problem::{AppError, write_problems};
 use crate::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_URI_BYTES_MAX};
 
 /// Where the names of streams begin; before it the path is matched without regard to case.
-const STREAMS_AT: &str = "/v2/stream/";
+pub(super) const STREAMS_AT: &str = "/v2/stream/";
 /// The one path whose slash at the end matters.
 const UI_AT: &str = "/v2/ui/";
 
+/// For every request. `route` gets the path folded, as the routes are written.
+pub(super) async fn around_all<F: Future<Output = Response>>(
+    request: Request,
+    route: impl FnOnce(Request) -> F,
+) -> Response {
+    write_problems(request, |request| catch_panics(route(fold_path(request)))).await
+}
+
 /// For the routes that any web page may read.
-pub(super) fn around_public(routes: Router) -> Router {
-    routes.layer(from_fn(check_head)).layer(from_fn(cors))
+pub(super) async fn around_public<F: Future<Output = Response>>(
+    request: Request,
+    route: impl FnOnce(Request) -> F,
+) -> Response {
+    cors(request, |request| check_head(request, route)).await
 }
 
-/// For every request. It stands around the router and not inside, since `fold_path` has to change
-/// the path before a route is looked for.
-pub(super) fn around_all(routes: Router) -> Router {
-    let all = ServiceBuilder::new()
-        .layer(from_fn(write_problems))
-        .layer(from_fn(catch_panics))
-        .map_request(fold_path)
-        .service(routes);
-    Router::new().fallback_service(all)
-}
-
-async fn catch_panics(request: Request, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+async fn catch_panics(answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!("a request handler panicked");
@@ -70,6 +68,10 @@ fn folded(uri: &Uri) -> Option<Uri> {
         Some(head) if head.eq_ignore_ascii_case(STREAMS_AT) => STREAMS_AT.len(),
         _ => path.len(),
     };
+    let is_lower = !path.get(..fixed)?.bytes().any(|byte| byte.is_ascii_uppercase());
+    if is_lower && !path.ends_with('/') && uri.authority().is_none() {
+        return None; // nearly always
+    }
     let mut folded = path.to_owned();
     folded.get_mut(..fixed)?.make_ascii_lowercase();
     let kept = folded == UI_AT || folded.len() == 1 || folded.ends_with("//");
@@ -98,9 +100,12 @@ pub(super) const CORS: [(HeaderName, &str); 4] = [
     (header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag, retry-after, x-stream-gap"),
 ];
 
-async fn cors(request: Request, next: Next) -> Response {
+async fn cors<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let mut response =
-        if request.method() == Method::OPTIONS { preflight() } else { next.run(request).await };
+        if request.method() == Method::OPTIONS { preflight() } else { next(request).await };
     let headers = response.headers_mut();
     for (name, value) in CORS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -114,18 +119,25 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, [allow, keep]).into_response()
 }
 
-async fn check_head(request: Request, next: Next) -> Result<Response, AppError> {
+async fn check_head<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
+    match head_error(&request) {
+        None => next(request).await,
+        Some(error) => error.into_response(),
+    }
+}
+
+fn head_error(request: &Request) -> Option<AppError> {
     let uri = request.uri();
     if uri.path_and_query().map_or(0, |p| p.as_str().len()) > REQUEST_URI_BYTES_MAX {
-        return Err(AppError::UriTooLong);
+        return Some(AppError::UriTooLong);
     }
     if head_bytes(uri, request.headers()) > REQUEST_HEAD_BYTES_MAX {
-        return Err(AppError::HeadTooLarge);
+        return Some(AppError::HeadTooLarge);
     }
-    if !is_decodable(uri.path()) {
-        return Err(AppError::BadPath);
-    }
-    Ok(next.run(request).await)
+    (!is_decodable(uri.path())).then_some(AppError::BadPath)
 }
 
 /// What the head took on the wire, but for the method and the host of an absolute form.

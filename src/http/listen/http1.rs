@@ -5,11 +5,13 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
@@ -47,11 +49,11 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
         Channel::Tls(_) => None,
     };
     let service = {
-        let (connection, may_leave) = (connection.clone(), full.is_some());
+        let (router, peer, may_leave) = (&connection.router, connection.peer, full.is_some());
         let leaving = Arc::clone(&leaving);
         service_fn(move |request| {
             let leaving = may_leave.then(|| Arc::clone(&leaving));
-            Box::pin(respond(connection.clone(), request, leaving))
+            Box::pin(respond((router.clone(), peer), request, leaving))
         })
     };
     let wire = Wire::new(channel);
@@ -64,7 +66,7 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
 
     // hyper leaves the socket to us when it is done, so that it can be closed with care; and when
     // a stream is to be taken out and nothing is left of an answer before it.
-    let mut cancelled = pin!(connection.shutdown.clone().cancelled_owned());
+    let mut cancelled = pin!(connection.shutdown.cancelled());
     let mut stopping = false;
     let outcome = poll_fn(|cx| {
         if !stopping && cancelled.as_mut().poll(cx).is_ready() {
@@ -109,13 +111,13 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
 }
 
 async fn respond(
-    connection: Connection,
+    (router, peer): (Router, SocketAddr),
     mut request: Request<Incoming>,
     leaving: Option<Leaving>,
 ) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(ConnectInfo(connection.peer));
+    request.extensions_mut().insert(ConnectInfo(peer));
     let transfer = leaving.as_ref().and_then(|_| handover::fits(&request));
-    let response = connection.router.oneshot(request.map(Body::new)).await?;
+    let response = router.oneshot(request.map(Body::new)).await?;
     if let (Some(leaving), Some(transfer)) = (leaving, transfer)
         && let Some(taken) = handover::take(&response, transfer)
     {
