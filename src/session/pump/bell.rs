@@ -1,5 +1,9 @@
 //! How others wake a shard: a list of what there is to do, and one ring of an eventfd for all that
 //! piles up before the shard looks.
+//!
+//! What can wait a moment does not ring by itself: the first of it says so to its caller, who rings
+//! when there is nothing more urgent to do. Else a crowd that comes would wake the shard once for
+//! each of it, and waking costs more than taking.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,17 +37,38 @@ pub(super) enum Ask {
 pub(super) struct Bell {
     eventfd: OwnedFd,
     rung: AtomicBool,
+    /// Somebody is about to ring for what was asked in passing.
+    is_due: AtomicBool,
     asks: Mutex<Vec<Ask>>,
 }
 
 impl Bell {
     pub(super) fn new() -> std::io::Result<Arc<Self>> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Arc::new(Self { eventfd, rung: AtomicBool::new(false), asks: Mutex::default() }))
+        let (rung, is_due) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Arc::new(Self { eventfd, rung, is_due, asks: Mutex::default() }))
     }
 
     pub(super) fn ask(&self, ask: Ask) {
         self.asks.lock().expect("no holder panics").push(ask);
+        self.ring();
+    }
+
+    /// Asks for what can wait a moment. True: the caller has to `ring_when_due` soon.
+    #[must_use]
+    pub(super) fn ask_in_passing(&self, ask: Ask) -> bool {
+        self.asks.lock().expect("no holder panics").push(ask);
+        !self.is_due.swap(true, Ordering::AcqRel)
+    }
+
+    /// Rings for all that was asked in passing.
+    pub(super) fn ring_when_due(&self) {
+        // In this order: who asks from now on sees to a ring of its own.
+        self.is_due.swap(false, Ordering::AcqRel);
+        self.ring();
+    }
+
+    fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A full counter has been rung as well.
             let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
@@ -105,5 +130,25 @@ mod tests {
                 heard += bell.answer().len();
             }
         });
+    }
+
+    #[test]
+    fn what_is_asked_in_passing_is_heard_with_the_ring_of_its_first_or_with_any_other() {
+        let bell = Bell::new().expect("an eventfd");
+        let rings = || {
+            let mut rings = [PollFd::new(&*bell, PollFlags::IN)];
+            let at_once = Duration::ZERO.try_into().expect("a short time");
+            poll(&mut rings, Some(&at_once)).expect("poll an eventfd") > 0
+        };
+        assert!(bell.ask_in_passing(Ask::Told), "the first has to ring");
+        assert!(!bell.ask_in_passing(Ask::Told), "the others need not");
+        assert!(!rings());
+        bell.ring_when_due();
+        assert!(rings());
+        assert_eq!(bell.answer().len(), 2);
+        assert!(bell.ask_in_passing(Ask::Told), "the next is a first again");
+        bell.ask(Ask::Drain);
+        assert!(rings(), "what is urgent does not wait for it");
+        assert!(matches!(bell.answer()[..], [Ask::Told, Ask::Drain]), "and keeps its place");
     }
 }
