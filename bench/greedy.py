@@ -17,7 +17,8 @@ import subprocess
 import tempfile
 import time
 
-from run import conditions, load, private_kb, value
+from looks import private_kb
+from run import conditions, load, value
 from servers import ROOT, Tidegate
 
 PER_CLIENT = 64

@@ -16,16 +16,19 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
+from looks import KernelMemory, private_kb, settled
 from scenarios import SCENARIOS
 from servers import ROOT, all_servers
 
+# Not worth a word.
+NOT_ABOUT_IT = "it is not about it"
 KEPT = ("count", "p50", "p99", "p999", "max")
 
 
@@ -43,6 +46,9 @@ def main():
         sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
     if not servers or not os.access(args.tidegate, os.X_OK):
         sys.exit("nothing can be measured: run bench/setup.sh first")
+    # Those that are started inherit it.
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     results = {"conditions": conditions(args), "scenarios": {}}
     for scenario in (s for s in SCENARIOS if s.name in wanted):
         runs = measure(scenario, servers, args)
@@ -77,7 +83,7 @@ def measure(scenario, servers, args):
     for number in range(args.rounds):
         for server in servers:
             if why := unfit(scenario, server, args):
-                if number == 0:
+                if number == 0 and why != NOT_ABOUT_IT:
                     say(f"{scenario.name} without {server.name}: {why}")
                 continue
             try:
@@ -93,6 +99,8 @@ def measure(scenario, servers, args):
 
 def unfit(scenario, server, args):
     """Why a server is left out of a scenario; empty: it is not."""
+    if scenario.servers and server.name not in scenario.servers:
+        return NOT_ABOUT_IT
     if scenario.replay and not server.keeps_history:
         return "it keeps no history"
     if scenario.gzip and not server.compresses:
@@ -105,13 +113,14 @@ def one(scenario, server, args):
     """One server, started for it, through one scenario."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         folder = pathlib.Path(folder)
+        server.settings, server.with_demo = scenario.settings, scenario.demo
         try:
             server.start(folder)
             if scenario.replay:
-                return replay(scenario, server, args)
+                return replay(scenario, server, folder, args)
             without = None
             if scenario.without:
-                without = load(scenario.without, server, server.url(), scenario, args)
+                without = delivered(scenario.without, server, scenario, args)
                 server.stop()
                 (folder / "again").mkdir()
                 server.start(folder / "again")
@@ -123,38 +132,42 @@ def one(scenario, server, args):
             kept_kb = settled(lambda: private_kb(server.pids())) if scenario.crowds else 0
             kernel = KernelMemory(server.port, stalled)
             try:
-                url = server.url() + "?encoding=gzip" * scenario.gzip
                 text = scenario.load + " --gzip" * scenario.gzip
-                summary = load(text, server, url, scenario, args)
+                summary = delivered(text, server, scenario, args, "?encoding=gzip" * scenario.gzip)
             finally:
                 bytes_per_stalled = kernel.result()
             if scenario.crowds:
                 against(summary, before_kb, kept_kb)
             summary["kernel"] = {"bytes_per_stalled": bytes_per_stalled}
             if without:
-                summary["without"] = {
-                    "cpu_ratio": ratio(summary["server"]["cpu_s"], without["server"]["cpu_s"]),
-                    "p50_ratio": ratio(summary["latency_us"]["p50"], without["latency_us"]["p50"]),
-                    "p99_ratio": ratio(summary["latency_us"]["p99"], without["latency_us"]["p99"])}
+                summary["without"] = compared(summary, without)
             return summary
         finally:
             server.stop()
 
 
-def private_kb(pids):
-    """Memory that these processes share with nobody."""
-    rollups = (pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
-    found = (re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.M) for text in rollups)
-    return sum(int(kb) for each in found for kb in each)
+def delivered(text, server, scenario, args, query=""):
+    """One load of a scenario, with what the server has fetched for it."""
+    before = server.fetched_bytes()
+    summary = load(text, server, server.url() + query, scenario, args)
+    after = server.fetched_bytes()
+    if before is not None and summary["written"]:
+        events = summary["written"]["acknowledged"]
+        summary["fetched"] = {"bytes_per_event": ratio(after - before, events)}
+    return summary
 
 
-def settled(read, patience_s=5):
-    """The least that a number comes to within some seconds."""
-    until, least = time.monotonic() + patience_s, read()
-    while time.monotonic() < until:
-        time.sleep(0.5)
-        least = min(least, read())
-    return least
+# What is told as a multiple of the run without.
+COMPARED = {"cpu": "server.cpu_s", "p50": "latency_us.p50", "p99": "latency_us.p99",
+            "fetched": "fetched.bytes_per_event", "reads": "history.reads"}
+
+
+def compared(summary, without):
+    pairs = {name: (value(summary, key), value(without, key)) for name, key in COMPARED.items()}
+    told = {f"{name}_ratio": ratio(*pair) for name, pair in pairs.items() if None not in pair}
+    if None not in pairs["cpu"]:
+        told["cpu_more_s"] = round(pairs["cpu"][0] - pairs["cpu"][1], 3)
+    return told
 
 
 def against(summary, before_kb, kept_kb):
@@ -166,15 +179,32 @@ def against(summary, before_kb, kept_kb):
     summary["crowds"] = {"kept_bytes_per_stream": each(kept_kb)}
 
 
-def replay(scenario, server, args):
+def replay(scenario, server, folder, args):
     wanted = scenario.replay // args.shrink
-    batch, rate = 250, 20_000
-    fill = f"-n 0 --write {rate} --batch {batch} --writers 8 --size 1200 --seconds {wanted / rate}"
-    written = load(fill, server, server.url(), None, args)["written"]["acknowledged"]
-    if written < wanted / 2:
+    batch, rate, written = 250, 20_000, 0
+    for _ in range(4):  # readers tell sixteen writers apart, and each time has four
+        seconds = max(0.2, (wanted - written) / rate)
+        fill = f"-n 0 --write {rate} --batch {batch} --writers 4 --size 1200 --seconds {seconds}"
+        written += load(fill, server, server.url(), None, args)["written"]["acknowledged"]
+        if written >= wanted * 0.9:
+            break
+    else:
         raise RuntimeError(f"only {written} of {wanted} events were taken")
-    text = f"{scenario.load} --until {written} --seconds {scenario.seconds}"
-    return load(text, server, server.replay_url(), None, args)
+    until = f" --until {written} --seconds {args.seconds or scenario.seconds}"
+    if not scenario.without:
+        return load(scenario.load + until, server, server.replay_url(), None, args)
+
+    def read(text):
+        server.restart(folder)  # what it has in memory of the writing is gone
+        before = server.history_reads()
+        summary = load(text + until, server, server.replay_url(), None, args)
+        if before is not None:
+            summary["history"] = {"reads": server.history_reads() - before}
+        return summary
+
+    without, summary = read(scenario.without), read(scenario.load)
+    summary["without"] = compared(summary, without)
+    return summary
 
 
 def load(text, server, url, scenario, args):
@@ -196,7 +226,11 @@ def load(text, server, url, scenario, args):
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip()[-500:])
-    return slim(json.loads(done.stdout))
+    summary = slim(json.loads(done.stdout))
+    if used := summary["server"]:
+        used["private_more_kb"] = used["private_open_kb"] - used["private_before_kb"]
+        used["private_growth"] = ratio(used["private_open_kb"], used["private_begin_kb"])
+    return summary
 
 
 def slim(summary):
@@ -208,34 +242,6 @@ def slim(summary):
             return {key: node[key] for key in KEPT}
         return {key: walk(child) for key, child in node.items()}
     return walk(summary)
-
-
-class KernelMemory:
-    """What the server's sockets hold in the kernel while some of their readers stall."""
-
-    def __init__(self, port, stalled):
-        self.port, self.stalled, self.most, self.over = port, stalled, 0, threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        if stalled:
-            self.thread.start()
-
-    def run(self):
-        while not self.over.wait(1.0):
-            command = ["ss", "-tmHO", "state", "established", f"( sport = :{self.port} )"]
-            try:
-                said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-            except OSError:
-                return  # there is no `ss` here
-            # skmem:(r…,rb…,t…,tb…,f…,w…,…): received, allocated ahead, and queued for writing.
-            found = re.findall(r"skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+)", said)
-            each = sorted((sum(map(int, parts)) for parts in found), reverse=True)
-            self.most = max(self.most, sum(each[:self.stalled]))
-
-    def result(self):
-        self.over.set()
-        if self.thread.ident is not None:
-            self.thread.join()
-        return round(self.most / self.stalled) if self.most else None
 
 
 def option(text, name):

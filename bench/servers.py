@@ -16,6 +16,8 @@ import socket
 import subprocess
 import time
 
+from looks import metric, received_bytes
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -46,6 +48,9 @@ class Server:
     streams_max = 1_000_000
     # Arguments of `tidegate load`, besides those of the scenario.
     write_args = ()
+    # Further lines of Tidegate's configuration, and whether it makes events up by itself.
+    settings = ""
+    with_demo = False
 
     def __init__(self, binary=None):
         self.binary = binary
@@ -118,6 +123,18 @@ class Server:
     def replay_url(self):
         raise NotImplementedError
 
+    def restart(self, folder):
+        """Ends it and starts it anew over what it has written there."""
+        raise NotImplementedError
+
+    def history_reads(self):
+        """Range reads that went to the source so far; None: it does not say."""
+        return None
+
+    def fetched_bytes(self):
+        """What came from Kafka so far; None: it does not read from there."""
+        return None
+
 
 class Tidegate(Server):
     """The gateway over its embedded log."""
@@ -132,17 +149,28 @@ class Tidegate(Server):
         self.serve(folder, f'[embedded]\ndata_dir = "{folder}/data"\ncommit_interval_ms = 0\n')
 
     def serve(self, folder, source):
-        self.port = free_port()
-        (folder / "tidegate.toml").write_text(
-            f'{source}[streams.bench]\ntopics = ["bench"]\n'
-            "[intake]\nenabled = true\n"
-            f"[limits]\n{self.limits}")
+        self.port, self.admin_port = free_port(), free_port()
+        what = ["--demo", "--data-dir", folder / "data"]
+        if not self.with_demo:
+            (folder / "tidegate.toml").write_text(
+                f'{source}[streams.bench]\ntopics = ["bench"]\n'
+                "[intake]\nenabled = true\n"
+                f"[limits]\n{self.limits}{self.settings}")
+            what = ["--config", folder / "tidegate.toml"]
         self.spawn(folder, [
-            self.binary, "--log-level", "warn", "serve", "--config", folder / "tidegate.toml",
-            "--listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{free_port()}"])
+            self.binary, "--log-level", "warn", "serve", *what,
+            "--listen", f"127.0.0.1:{self.port}",
+            "--admin-listen", f"127.0.0.1:{self.admin_port}"])
+
+    def restart(self, folder):
+        self.stop()
+        self.start(folder)
+
+    def history_reads(self):
+        return metric(self.admin_port, "tidegate_history_reads_total")
 
     def url(self):
-        return f"{self.base}/v2/stream/bench"
+        return f"{self.base}/v2/stream/{'recentchange' if self.with_demo else 'bench'}"
 
     def replay_url(self):
         return f"{self.base}/v2/stream/bench?since=0"
@@ -350,6 +378,7 @@ class TidegateOnKafka(OnKafka):
 
     def start_on(self, folder):
         self.gateway = Tidegate(self.binary)
+        self.gateway.settings = self.settings
         self.gateway.serve(folder, self.source)
         self.process, self.port = self.gateway.process, self.gateway.port
 
@@ -358,6 +387,16 @@ class TidegateOnKafka(OnKafka):
 
     def replay_url(self):
         return self.gateway.replay_url()
+
+    def restart(self, folder):
+        self.gateway.stop()
+        self.start_on(folder)
+
+    def history_reads(self):
+        return self.gateway.history_reads()
+
+    def fetched_bytes(self):
+        return received_bytes(self.pids(), self.kafka.port)
 
 
 class KafkaSse(OnKafka):
@@ -385,7 +424,7 @@ class KafkaSse(OnKafka):
         return f"{self.base}/bench"
 
     def replay_url(self):
-        return f"{self.base}/bench?since=0"
+        return f"{self.base}/bench?since=1"  # 0 is no time to it
 
 
 class Kafka(Server):

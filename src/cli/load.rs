@@ -23,7 +23,10 @@
 //! that every open stream got what the first got.
 //!
 //! With `--again` what is told of connects is of the whole run, and a stream that comes again
-//! begins with the first event that it gets.
+//! begins with the first event that it gets (with `--resume`, where it had come to).
+//!
+//! With `--warm-up` what is measured begins so long after the writers: deliveries, latencies and
+//! processor times of before are left out. Lost, repeated, written and bytes are of the whole run.
 //!
 //! # The summary
 //! One JSON object on the standard output. Keys stay; new ones may come. Times that end in `_us`
@@ -32,7 +35,7 @@
 //! | key | |
 //! |---|---|
 //! | `url`, `streams`, `sources`, `stalled` | what was asked for |
-//! | `seconds`, `interrupted` | how long was measured after the connects; whether by Ctrl-C less |
+//! | `seconds`, `interrupted` | how long was measured; whether by Ctrl-C less |
 //! | `connects.begun` | connects that were tried |
 //! | `connects.opened`, `.seconds`, `.per_s` | streams that got a 200, and how fast |
 //! | `connects.refused`, `.failed` | streams by another status; without an answer, by reason |
@@ -53,10 +56,11 @@
 //! | `written.statuses`, `.unknown` | events by their answer's status; without an answer |
 //! | `written.late_us`, `.answer_us` | sent later than due; from the request to its answer |
 //! | `server` | `null` without `--pid` |
-//! | `server.cpu_s`, `.us_per_delivery` | its processes, user and system; after the connects |
-//! | `server.private_before_kb`, `.private_open_kb` | memory without and with all streams |
-//! | `server.private_bytes_per_stream` | the difference for each stream that was open |
-//! | `cpu.total_s`, `.measured_s`, `.us_per_delivery` | user and system; after the connects |
+//! | `server.cpu_s`, `.us_per_delivery` | its processes, user and system; while measured |
+//! | `server.private_before_kb` | memory before the first stream |
+//! | `server.private_begin_kb`, `.private_open_kb` | as the measurement begins; as it ends |
+//! | `server.private_bytes_per_stream` | from before to its end, for each stream that was open |
+//! | `cpu.total_s`, `.measured_s`, `.us_per_delivery` | user and system; while measured |
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -66,9 +70,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 mod account;
+mod descriptors;
 mod measure;
 mod progress;
 mod readers;
@@ -89,8 +93,6 @@ use target::Target;
 use template::Template;
 use writer::{Writers, Written};
 
-/// Descriptors besides those of streams: the standard ones, epoll, writers' connections, signals.
-const DESCRIPTORS_RESERVED: u64 = 64;
 /// How long connects may take beyond what their rate says.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest wait without a look at the clock.
@@ -129,6 +131,10 @@ pub(super) struct LoadArgs {
     /// A stream that is over, for whatever reason, is begun anew at once
     #[arg(long, conflicts_with_all = ["until", "gzip", "strict"])]
     again: bool,
+    /// One that the server has ended goes on after the last id that it got, and what it misses or
+    /// gets twice is told
+    #[arg(long, requires = "again", conflicts_with = "stay")]
+    resume: bool,
     /// Connects per second
     #[arg(long, value_name = "RATE", default_value_t = 2000.0, value_parser = rate)]
     connect_rate: f64,
@@ -139,6 +145,11 @@ pub(super) struct LoadArgs {
     /// How long to measure after the connects
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
+    /// How long to write before the measurement begins: what every stream has to go through first
+    /// (buffers of stalled ones that fill, memory that is asked for) is not in it
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds,
+        requires = "write")]
+    warm_up: f64,
     /// Stop earlier, when every stream has got so many events
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     until: Option<u64>,
@@ -274,6 +285,20 @@ struct Run {
     sources: u32,
 }
 
+/// When something began, and what had been used and delivered by then.
+struct Begin {
+    at: Instant,
+    cpu: Duration,
+    deliveries: u64,
+}
+
+impl Begin {
+    fn of(readers: &Readers) -> Self {
+        let (at, cpu) = (Instant::now(), measure::cpu_time());
+        Self { at, cpu, deliveries: readers.account.deliveries }
+    }
+}
+
 impl Run {
     fn prepare(args: &LoadArgs) -> anyhow::Result<Self> {
         let target = Target::parse(&args.url)?;
@@ -292,7 +317,7 @@ impl Run {
             None => Writing::Others,
         };
         let connections = plan.as_ref().map_or(0, |plan| plan.connections as u64);
-        need_descriptors(u64::from(args.streams), connections)?;
+        descriptors::need(u64::from(args.streams), connections)?;
         let default = args.streams.div_ceil(STREAMS_PER_SOURCE).max(1);
         let sources = args.sources.unwrap_or(default);
         let readers = readers::Plan {
@@ -307,6 +332,7 @@ impl Run {
             gzip: args.gzip,
             stay: args.stay.map(Duration::from_secs_f64),
             again: args.again,
+            resume: args.resume,
         };
         let readers = Readers::new(readers, Account::new(writing, args.streams as usize))?;
         Ok(Self { readers, plan, writers: None, progress: Progress::new(args.streams), sources })
@@ -317,7 +343,7 @@ impl Run {
         let mut server = Server::new(&args.pid);
         server.look()?;
         if args.write.write_early {
-            self.writers = self.plan.take().map(Writers::start);
+            self.write();
         }
         let connecting = Duration::from_secs_f64(f64::from(args.streams) / args.connect_rate);
         let patience = connecting + CONNECT_PATIENCE;
@@ -325,16 +351,13 @@ impl Run {
         self.readers.give_up_connecting();
         let connects = Connects::of(&self.readers.seen, begun.elapsed().as_secs_f64());
 
-        let (measured, cpu) = (Instant::now(), measure::cpu_time());
-        let before = self.readers.account.deliveries;
+        let counted = self.warm_up(args.warm_up, begun, stop)?;
+        let measured = Begin::of(&self.readers);
         server.look()?;
-        let delivering_since = if self.plan.is_some() { measured } else { begun };
-        if let Some(plan) = self.plan.take() {
-            self.writers = Some(Writers::start(plan));
-        }
+        self.write();
         let time = Duration::from_secs_f64(args.seconds);
         self.drive(time, TURN, |run| run.readers.are_done() || stop.load(Ordering::Relaxed))?;
-        let seconds = summary::rounded(measured.elapsed().as_secs_f64());
+        let seconds = summary::rounded(measured.at.elapsed().as_secs_f64());
         let open = self.readers.seen.open;
         server.look()?;
         let written = self.finish(Duration::from_secs_f64(args.drain))?;
@@ -345,12 +368,13 @@ impl Run {
             false => connects,
             true => Connects::of(&self.readers.seen, begun.elapsed().as_secs_f64()),
         };
-        let (cpu, total) = (measure::cpu_time().saturating_sub(cpu), measure::cpu_time());
+        let (cpu, total) = (measure::cpu_time().saturating_sub(measured.cpu), measure::cpu_time());
         let Readers { account, seen, .. } = &self.readers;
         // Of compressed streams only one is decoded; the others get the same.
         let each = if args.gzip { u64::from(open) } else { 1 };
-        let delivered = (account.deliveries - before) * each;
-        let since = |last: Instant| last.saturating_duration_since(delivering_since);
+        let delivered = (account.deliveries - measured.deliveries) * each;
+        let count = account.deliveries - counted.deliveries;
+        let since = |last: Instant| last.saturating_duration_since(counted.at);
         let delivering = seen.last_delivery.map(since).unwrap_or_default().as_secs_f64();
         Ok(Summary {
             url: args.url.clone(),
@@ -361,9 +385,9 @@ impl Run {
             interrupted: stop.load(Ordering::Relaxed),
             connects: Connects { first_event_us: seen.first_event.read(), ..connects },
             deliveries: summary::Deliveries {
-                count: account.deliveries,
+                count,
                 seconds: summary::rounded(delivering),
-                per_s: measure::per_s(account.deliveries, delivering),
+                per_s: measure::per_s(count, delivering),
                 lost: account.lost,
                 repeated: account.repeated,
                 foreign: account.foreign,
@@ -377,6 +401,31 @@ impl Run {
             server: server.summary(open, delivered),
             cpu: Cpu::of(total, cpu, delivered),
         })
+    }
+
+    /// Writes for so long; from when on deliveries count.
+    fn warm_up(
+        &mut self,
+        seconds: f64,
+        begun: Instant,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Begin> {
+        if seconds > 0.0 {
+            self.write();
+            let time = Duration::from_secs_f64(seconds);
+            self.drive(time, TURN, |_| stop.load(Ordering::Relaxed))?;
+            self.readers.seen.latency = measure::Times::new();
+        } else if self.plan.is_none() {
+            return Ok(Begin { at: begun, cpu: Duration::ZERO, deliveries: 0 });
+        }
+        Ok(Begin::of(&self.readers))
+    }
+
+    /// Lets the writers begin, if they have not.
+    fn write(&mut self) {
+        if let Some(plan) = self.plan.take() {
+            self.writers = Some(Writers::start(plan));
+        }
     }
 
     /// Turns the loop until it is so, but no longer than that.
@@ -435,23 +484,4 @@ impl WriteArgs {
             first_writer: u64::from(rand::random::<u32>()) * writer::WRITERS_MAX as u64,
         }))
     }
-}
-
-/// Makes sure that there are enough descriptors, up to the hard limit.
-fn need_descriptors(streams: u64, writers: u64) -> anyhow::Result<()> {
-    let needed = streams + writers + DESCRIPTORS_RESERVED;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    if let Some(hard) = maximum.filter(|hard| *hard < needed) {
-        bail!(
-            "{streams} streams need {needed} descriptors and this process may have {hard} \
-             (`ulimit -Hn`): {} missing; at most {} streams can be opened",
-            needed - hard,
-            hard.saturating_sub(writers + DESCRIPTORS_RESERVED)
-        );
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .with_context(|| format!("raise the limit of descriptors to {needed}"))
 }

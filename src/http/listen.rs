@@ -92,7 +92,10 @@ pub fn bind(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Bound> {
     // A restart must not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    // Inherited by what is accepted.
+    // An event is one write: it must not wait for the next one.
+    #[cfg(target_os = "linux")]
+    socket.set_nodelay(true)?;
+    // Inherited by what is accepted, both.
     #[cfg(target_os = "linux")]
     if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes_max) {
         tracing::warn!(%error, "stalled readers will hold more memory than they need");
@@ -275,7 +278,7 @@ impl Connection {
     }
 
     async fn converse(mut self, mut socket: TcpStream, doors: Doors) {
-        // An event is one write: it must not wait for the next one.
+        #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nodelay(true);
         if doors.proxy_protocol && doors.crowd.trusts(self.peer.ip()) {
             match Box::pin(self.ask_the_proxy(socket, doors.tls.is_none())).await {

@@ -10,6 +10,7 @@
 //! ```
 //! Knows no route but the two shapes that `fold_path` names.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,11 +19,10 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use percent_encoding::percent_decode_str;
-use tower::ServiceBuilder;
 
 use super::problem::{AppError, write_problems};
 use crate::gate::Gate;
@@ -30,25 +30,25 @@ use crate::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_URI_BYTES_MAX};
 use crate::metrics::{ByReason, Metrics};
 
 /// Where the names of streams begin; before it the path is matched without regard to case.
-const STREAMS_AT: &str = "/v2/stream/";
+pub(super) const STREAMS_AT: &str = "/v2/stream/";
 /// The one path whose slash at the end matters.
 const UI_AT: &str = "/v2/ui/";
 
-/// For the routes that any web page may read.
-pub(super) fn around_public(routes: Router, metrics: &Arc<Metrics>) -> Router {
-    let check_head = from_fn_with_state(Arc::clone(metrics), check_head);
-    routes.layer(check_head).layer(from_fn(cors))
+/// For every request. `route` gets the path folded, as the routes are written.
+pub(super) async fn around_all<F: Future<Output = Response>>(
+    request: Request,
+    route: impl FnOnce(Request) -> F,
+) -> Response {
+    write_problems(request, |request| catch_panics(route(fold_path(request)))).await
 }
 
-/// For every request. It stands around the router and not inside, since `fold_path` has to change
-/// the path before a route is looked for.
-pub(super) fn around_all(routes: Router) -> Router {
-    let all = ServiceBuilder::new()
-        .layer(from_fn(write_problems))
-        .layer(from_fn(catch_panics))
-        .map_request(fold_path)
-        .service(routes);
-    Router::new().fallback_service(all)
+/// For the routes that any web page may read.
+pub(super) async fn around_public<F: Future<Output = Response>>(
+    request: Request,
+    metrics: &Metrics,
+    route: impl FnOnce(Request) -> F,
+) -> Response {
+    cors(request, |request| check_head(request, metrics, route)).await
 }
 
 /// For the routes of other parts, which do not ask the gate.
@@ -66,8 +66,8 @@ async fn refuse_blocked(
     Ok(next.run(request).await)
 }
 
-async fn catch_panics(request: Request, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+async fn catch_panics(answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!("a request handler panicked");
@@ -91,6 +91,10 @@ fn folded(uri: &Uri) -> Option<Uri> {
         Some(head) if head.eq_ignore_ascii_case(STREAMS_AT) => STREAMS_AT.len(),
         _ => path.len(),
     };
+    let is_lower = !path.get(..fixed)?.bytes().any(|byte| byte.is_ascii_uppercase());
+    if is_lower && !path.ends_with('/') && uri.authority().is_none() {
+        return None; // nearly always
+    }
     let mut folded = path.to_owned();
     folded.get_mut(..fixed)?.make_ascii_lowercase();
     let kept = folded == UI_AT || folded.len() == 1 || folded.ends_with("//");
@@ -119,9 +123,12 @@ pub(super) const CORS: [(HeaderName, &str); 4] = [
     (header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag, retry-after, x-stream-gap"),
 ];
 
-async fn cors(request: Request, next: Next) -> Response {
+async fn cors<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let mut response =
-        if request.method() == Method::OPTIONS { preflight() } else { next.run(request).await };
+        if request.method() == Method::OPTIONS { preflight() } else { next(request).await };
     let headers = response.headers_mut();
     for (name, value) in CORS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -135,28 +142,29 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, [allow, keep]).into_response()
 }
 
-async fn check_head(
-    State(metrics): State<Arc<Metrics>>,
+async fn check_head<F: Future<Output = Response>>(
     request: Request,
-    next: Next,
-) -> Result<Response, AppError> {
-    let uri = request.uri();
-    let path_and_query = uri.path_and_query().map_or(0, |p| p.as_str().len());
-    let error = if path_and_query > REQUEST_URI_BYTES_MAX {
-        AppError::UriTooLong
-    } else if head_bytes(uri, request.headers()) > REQUEST_HEAD_BYTES_MAX {
-        AppError::HeadTooLarge
-    } else if !is_decodable(uri.path()) {
-        AppError::BadPath
-    } else {
-        return Ok(next.run(request).await);
-    };
-    Err(counted(error, &metrics))
+    metrics: &Metrics,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
+    match head_error(&request) {
+        None => next(request).await,
+        Some(error) => {
+            metrics.refusals.get_or_create(&ByReason { reason: error.reason() }).inc();
+            error.into_response()
+        }
+    }
 }
 
-fn counted(error: AppError, metrics: &Metrics) -> AppError {
-    metrics.refusals.get_or_create(&ByReason { reason: error.reason() }).inc();
-    error
+fn head_error(request: &Request) -> Option<AppError> {
+    let uri = request.uri();
+    if uri.path_and_query().map_or(0, |p| p.as_str().len()) > REQUEST_URI_BYTES_MAX {
+        return Some(AppError::UriTooLong);
+    }
+    if head_bytes(uri, request.headers()) > REQUEST_HEAD_BYTES_MAX {
+        return Some(AppError::HeadTooLarge);
+    }
+    (!is_decodable(uri.path())).then_some(AppError::BadPath)
 }
 
 /// What the head took on the wire, but for the method and the host of an absolute form.

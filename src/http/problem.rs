@@ -4,10 +4,11 @@
 //! else. An `AppError` on its way out carries no body yet: method and URI are added around the
 //! router, by `write_problems`, where they are still as the client sent them.
 
+use std::future::Future;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rand::Rng;
 use serde::Serialize;
@@ -283,9 +284,12 @@ struct Answer<'a> {
 }
 
 /// Turns every `AppError` that comes out of the routes into its answer.
-pub(super) async fn write_problems(request: Request, next: Next) -> Response {
+pub(super) async fn write_problems<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let Some(error) = response.extensions_mut().remove::<AppError>() else {
         return response;
     };

@@ -4,15 +4,17 @@
 //! says, then whether there is room, then whether a start can be had. Of the body it knows only
 //! that it is one.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, Query, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
 
 use super::handover::Takeable;
+use super::middleware::STREAMS_AT;
 use super::problem::AppError;
 use super::witness::Witness;
 use super::{Front, encoding};
@@ -67,42 +69,33 @@ impl Format {
 }
 
 /// `GET`: opens the stream.
-pub(super) async fn open(
-    State(front): State<Arc<Front>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(names): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, AppError> {
+pub(super) async fn open(front: &Front, request: Request) -> Response {
+    let (head, _) = request.into_parts();
     let mut witness = Witness::default();
-    let opened = start(&front, &mut witness, peer, &names, &uri, &headers).await;
-    witness.tell(&front, peer, (&names, &headers), &opened);
-    let Err(error) = opened else { return opened };
+    let opened = start(front, &mut witness, &head).await;
+    witness.tell(front, &head, &opened);
+    let error = match opened {
+        Ok(response) => return response,
+        Err(error) => error,
+    };
     if let Some(reason) = error.reason_in_the_request() {
         front.metrics.refusals.get_or_create(&ByReason { reason }).inc();
     }
-    if front.settings.soft_refusals && error.passes() && is_browser(&headers) {
-        return Ok(error.softly());
+    if front.settings.soft_refusals && error.passes() && is_browser(&head.headers) {
+        return error.softly();
     }
-    Err(error)
+    error.into_response()
 }
 
-async fn start(
-    front: &Front,
-    witness: &mut Witness,
-    peer: SocketAddr,
-    names: &str,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<Response, AppError> {
+async fn start(front: &Front, witness: &mut Witness, head: &Parts) -> Result<Response, AppError> {
     // First of all what the gate says of the client alone: 400 (a trusted proxy does not say who it
     // is), 403 (blocked), 429 (it holds its limit).
-    let client = front.gate.identify(peer.ip(), headers)?;
+    let client = front.gate.identify(peer(head)?, &head.headers)?;
     witness.address = Some(client.address);
     let knock = front.gate.knock(client).await?;
-    let (request, format) = read(front, names, uri, headers)?;
+    let (request, format) = read(front, head)?;
     let encoding = request.encoding;
-    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    let agent = head.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
     let permit = knock.enter(agent)?;
     let number = permit.number();
     let opened = front.sessions.open(request, permit).await.map_err(AppError::Open)?;
@@ -117,21 +110,22 @@ async fn start(
 
 /// `HEAD`: the head that `GET` would have, at once. Takes no slot and fixes no start, so what only
 /// those can find out (404, gaps, most 503s) is not said.
-pub(super) async fn describe(
-    State(front): State<Arc<Front>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(names): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, AppError> {
-    front.gate.identify(peer.ip(), &headers)?;
-    let (request, format) = read(&front, &names, &uri, &headers)?;
+pub(super) fn describe(front: &Front, request: Request) -> Result<Response, AppError> {
+    let (head, _) = request.into_parts();
+    front.gate.identify(peer(&head)?, &head.headers)?;
+    let (request, format) = read(front, &head)?;
     if front.gate.is_draining() {
         return Err(front.gate.refused(Refusal::Draining).into());
     }
     // A body of unknown length: nothing must be said about the length of the stream.
     let nothing = futures_util::stream::empty::<Result<bytes::Bytes, std::convert::Infallible>>();
     Ok(answer(format, request.encoding, &[], Body::from_stream(nothing)))
+}
+
+/// Whose connection it is.
+fn peer(head: &Parts) -> Result<IpAddr, AppError> {
+    let known = head.extensions.get::<ConnectInfo<SocketAddr>>();
+    known.map(|ConnectInfo(peer)| peer.ip()).ok_or(AppError::Internal)
 }
 
 fn answer(format: Format, encoding: Option<Encoding>, gaps: &[Gap], body: Body) -> Response {
@@ -154,13 +148,11 @@ fn answer(format: Format, encoding: Option<Encoding>, gaps: &[Gap], body: Body) 
 }
 
 /// Everything that the text of a request can be refused for, in the contract's order.
-fn read(
-    front: &Front,
-    names: &str,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(OpenRequest, Format), AppError> {
+fn read(front: &Front, head: &Parts) -> Result<(OpenRequest, Format), AppError> {
+    let Parts { uri, headers, .. } = head;
     let compress = front.settings.compress;
+    let names = uri.path().strip_prefix(STREAMS_AT).unwrap_or_default();
+    let names = percent_decode_str(names).decode_utf8().map_err(|_| AppError::BadPath)?;
     let selection = front
         .catalog
         .select(names.split(','))

@@ -4,10 +4,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::ConnectInfo;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 
 use super::Front;
+use super::middleware::STREAMS_AT;
 use super::problem::AppError;
 use crate::gate::SeatNumber;
 use crate::limits::AGENT_BYTES_MAX;
@@ -24,13 +28,7 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Says how the request was answered, if connections are logged now.
-    pub(super) fn tell(
-        &self,
-        front: &Front,
-        peer: SocketAddr,
-        (names, headers): (&str, &HeaderMap),
-        outcome: &Result<Response, AppError>,
-    ) {
+    pub(super) fn tell(&self, front: &Front, head: &Parts, outcome: &Result<Response, AppError>) {
         if !front.gate.connection_log().takes_a_line() {
             return;
         }
@@ -38,14 +36,17 @@ impl Witness {
             Ok(response) => (response.status(), "opened"),
             Err(error) => (error.status(), error.reason()),
         };
-        let agent = headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let names = head.uri.path().strip_prefix(STREAMS_AT).unwrap_or_default();
+        let names: Vec<u8> = percent_decode_str(names).collect();
+        let agent = head.headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
         tracing::info!(
             target: CONNECTIONS,
             session = self.session,
-            address = %self.address.unwrap_or(peer.ip()),
-            %peer,
+            address = self.address.or(peer.map(|peer| peer.ip())).map(tracing::field::display),
+            peer = peer.map(tracing::field::display),
             agent = cut(agent),
-            streams = cut(names.as_bytes()),
+            streams = cut(&names),
             status = status.as_u16(),
             reason,
             "stream asked for"

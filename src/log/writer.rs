@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -144,17 +145,30 @@ impl Writer {
         let mut bytes = size(&first);
         let mut group = vec![first];
         while group.len() < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
-            match tokio::time::timeout_at(until, asks.recv()).await {
-                Ok(Some(Ask::Append { topic, key, value, time, done })) => {
+            match Self::next(asks, until).await {
+                Some(Some(Ask::Append { topic, key, value, time, done })) => {
                     let next = Waiting { topic, key, value, time, done };
                     bytes += size(&next);
                     group.push(next);
                 }
-                Ok(other) => return (group, other),
-                Err(_) => break,
+                Some(other) => return (group, other),
+                None => break,
             }
         }
         (group, None)
+    }
+
+    /// What is asked until then; `None`: nothing. What is there already comes without a look at the
+    /// clock, and nobody waits for a moment that has passed: the shortest wait is a millisecond,
+    /// several times that of a sync.
+    async fn next(asks: &mut mpsc::Receiver<Ask>, until: Instant) -> Option<Option<Ask>> {
+        match asks.try_recv() {
+            Ok(ask) => return Some(Some(ask)),
+            Err(TryRecvError::Disconnected) => return Some(None),
+            Err(TryRecvError::Empty) if Instant::now() >= until => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        tokio::time::timeout_at(until, asks.recv()).await.ok()
     }
 
     /// Does what is no append.
@@ -390,4 +404,28 @@ impl Writer {
 
 fn unavailable(error: &io::Error) -> SinkError {
     SinkError::Unavailable("embedded".to_owned(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_need_not_wait_for_company_does_not_wait_for_the_clock_either() {
+        let (ask, mut asks) = mpsc::channel(2);
+        // Timers know whole milliseconds only.
+        tokio::time::advance(Duration::from_micros(300)).await;
+        let now = Instant::now();
+        assert!(Writer::next(&mut asks, now).await.is_none());
+        assert_eq!(Instant::now(), now, "a timer would have taken its millisecond");
+        let (done, _outcome) = oneshot::channel();
+        ask.send(Ask::Retain(done)).await.expect("there is room");
+        let next = Writer::next(&mut asks, now).await;
+        assert!(matches!(next, Some(Some(Ask::Retain(_)))), "what is there comes nevertheless");
+        let until = now + Duration::from_millis(5);
+        assert!(Writer::next(&mut asks, until).await.is_none());
+        assert!(Instant::now() >= until);
+        drop(ask);
+        assert!(matches!(Writer::next(&mut asks, until).await, Some(None)));
+    }
 }

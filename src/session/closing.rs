@@ -30,7 +30,8 @@ pub async fn linger(mut socket: TcpStream) {
         return;
     }
     let drain = async {
-        let mut dropped = [0; 4096];
+        // On the heap: every connection's task would have room for it, for all its life.
+        let mut dropped = vec![0; 4096];
         let mut left = LINGER_BYTES_MAX;
         while let Ok(n @ 1..) = socket.read(&mut dropped).await {
             left = left.saturating_sub(n);

@@ -91,7 +91,15 @@ impl Pump {
     /// Serves a live session from now on.
     pub(super) fn take(&self, live: Live) {
         let n = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[n].0.ask(Ask::Take(Box::new(live)));
+        let bell = &self.shards[n].0;
+        if bell.ask_in_passing(Ask::Take(Box::new(live))) {
+            let bell = Arc::clone(bell);
+            self.runtime.spawn(async move {
+                // The runtime comes back to this when it has looked at what else is ready.
+                tokio::task::yield_now().await;
+                bell.ring_when_due();
+            });
+        }
     }
 
     /// Ends all streams after the frame that they are at.

@@ -113,6 +113,35 @@ fn of_compressed_streams_one_is_decoded_and_checked_and_the_others_are_told_by_t
 }
 
 #[test]
+fn what_comes_in_the_warm_up_is_checked_but_not_measured() {
+    let gateway = Gateway::embedded(STREAMS, "");
+    let url = format!("http://{}/v2/stream/changes", gateway.public());
+    let arguments = "-n 10 --write 50 --warm-up 2 --seconds 2 --drain 60 --strict";
+    let (output, summary) = load(&url, arguments);
+    assert!(output.status.success(), "{} {summary:#}", stderr(&output));
+    let written = number(&summary, "/written/acknowledged");
+    assert_eq!(number(&summary, "/deliveries/blocks"), 10 * written + 10, "{summary:#}");
+    let measured = number(&summary, "/deliveries/count");
+    assert!(measured > 0 && measured < 10 * written, "{summary:#}");
+    assert_eq!(number(&summary, "/latency_us/count"), measured, "{summary:#}");
+}
+
+#[test]
+fn streams_that_the_server_ends_resume_where_they_were_and_miss_nothing() {
+    let gateway = Gateway::embedded(STREAMS, "[session]\nlifetime_s = 2\n");
+    let url = format!("http://{}/v2/stream/changes", gateway.public());
+    let arguments = "-n 30 --again --resume --write 300 --seconds 6 --drain 60";
+    let (output, summary) = load(&url, arguments);
+    assert!(output.status.success(), "{} {summary:#}", stderr(&output));
+    assert!(number(&summary, "/connects/opened") >= 60, "each has come again: {summary:#}");
+    assert!(number(&summary, "/disconnects/ended") >= 30, "{summary:#}");
+    assert!(number(&summary, "/deliveries/count") > 0, "{summary:#}");
+    for zero in ["/deliveries/lost", "/deliveries/repeated", "/disconnects/cut"] {
+        assert_eq!(number(&summary, zero), 0, "{summary:#}");
+    }
+}
+
+#[test]
 fn streams_that_are_cut_are_disconnects_and_the_others_lose_nothing() {
     let gateway = Gateway::embedded(STREAMS, "");
     let plan = |connection: usize| connection.is_multiple_of(4).then_some(3_000);

@@ -23,10 +23,12 @@ use super::scan::{Rest, Scanner};
 use super::target::{Target, source};
 use super::wire::{Head, Part, Wire};
 
+mod resume;
 mod returns;
 mod sample;
 mod seen;
 
+use resume::Resume;
 use returns::Returns;
 use sample::Sample;
 pub(super) use seen::Seen;
@@ -60,6 +62,8 @@ pub(super) struct Plan {
     pub(super) stay: Option<Duration>,
     /// A stream that is over is begun anew.
     pub(super) again: bool,
+    /// It goes on after the last id that it got, if the server ended it.
+    pub(super) resume: bool,
 }
 
 /// How far a stream has come.
@@ -83,6 +87,8 @@ struct Reader {
     payload_bytes: u64,
     wire: Wire,
     rest: Rest,
+    /// Where it goes on when it comes again.
+    resume: Option<Box<Resume>>,
 }
 
 /// All streams.
@@ -205,8 +211,8 @@ impl Readers {
         while self.connecting < self.plan.connecting_max
             && let Some(number) = self.returns.next()
         {
-            self.account.begins_anew(number as usize);
-            if !self.open(number)? {
+            let resume = self.resume(number as usize);
+            if !self.open(number, resume)? {
                 return Ok(idle);
             }
         }
@@ -219,7 +225,8 @@ impl Readers {
             if let Some(early) = due.checked_sub(self.begun.elapsed()).filter(|d| !d.is_zero()) {
                 return Ok(early);
             }
-            self.open(begun)?;
+            let resume = self.plan.resume.then(Box::default);
+            self.open(begun, resume)?;
         }
     }
 
@@ -243,8 +250,24 @@ impl Readers {
         self.returns.over(n as u32);
     }
 
+    /// Where a stream goes on that comes again. One that was cut may have got an id and not the
+    /// event: it begins with what comes first.
+    fn resume(&mut self, n: usize) -> Option<Box<Resume>> {
+        let reader = &mut self.readers[n];
+        let was_cut = reader.stage > Stage::Head && !matches!(reader.wire, Wire::Ended);
+        let resume = reader.resume.take().filter(|_| !was_cut);
+        if resume.as_ref().is_none_or(|resume| resume.id().is_none()) {
+            self.account.begins_anew(n);
+        }
+        self.plan.resume.then(|| {
+            let mut resume = resume.unwrap_or_default();
+            resume.comes_again();
+            resume
+        })
+    }
+
     /// Begins a connect; false: it failed at once.
-    fn open(&mut self, number: u32) -> anyhow::Result<bool> {
+    fn open(&mut self, number: u32, resume: Option<Box<Resume>>) -> anyhow::Result<bool> {
         let stalled =
             |n: u32| u64::from(n) * u64::from(self.plan.stalled) / u64::from(self.plan.streams);
         let mut reader = Reader {
@@ -256,6 +279,7 @@ impl Readers {
             payload_bytes: 0,
             wire: Wire::default(),
             rest: Rest::default(),
+            resume,
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
@@ -304,8 +328,11 @@ impl Readers {
             }
             self.seen.connect.record(reader.begun.elapsed());
             reader.stage = Stage::Head;
-            match rustix::net::send(socket, &self.request, SendFlags::NOSIGNAL) {
-                Ok(sent) if sent == self.request.len() => {}
+            let id = reader.resume.as_ref().and_then(|resume| resume.id());
+            let own = id.map(|id| resume::request(&self.request, id));
+            let request = own.as_ref().unwrap_or(&self.request);
+            match rustix::net::send(socket, request, SendFlags::NOSIGNAL) {
+                Ok(sent) if sent == request.len() => {}
                 Ok(_) => return self.fail(n, "the request was not taken at once"),
                 Err(error) => return self.fail(n, &what(error)),
             }
@@ -371,6 +398,9 @@ impl Readers {
             };
             seen.decoded_bytes += payload.len() as u64;
             seen.inflated_bytes += text.len() as u64;
+            if let Some(resume) = &mut reader.resume {
+                resume.read(text);
+            }
             let is_first = reader.stage < Stage::Running;
             seen.blocks += scanner.scan(text, &mut reader.rest, |mark| {
                 if account.came(n, mark) {

@@ -34,6 +34,7 @@ pub(super) struct ServerSummary {
     pub(super) cpu_s: f64,
     pub(super) us_per_delivery: f64,
     pub(super) private_before_kb: u64,
+    pub(super) private_begin_kb: u64,
     pub(super) private_open_kb: u64,
     pub(super) private_bytes_per_stream: f64,
 }
@@ -76,6 +77,7 @@ impl Server {
             cpu_s: rounded(cpu_s),
             us_per_delivery: each(cpu_s * 1e6, deliveries as f64),
             private_before_kb: before.private_kb,
+            private_begin_kb: begin.private_kb,
             private_open_kb: open.private_kb,
             private_bytes_per_stream: each(more_kb * 1024.0, streams.into()),
         })
@@ -122,10 +124,11 @@ mod tests {
     #[test]
     fn use_is_told_per_delivery_and_per_stream() {
         let at = |ms, private_kb| Use { cpu: Duration::from_millis(ms), private_kb };
-        let looks = vec![at(0, 100), at(500, 0), at(900, 300), at(1500, 0)];
+        let looks = vec![at(0, 100), at(500, 200), at(900, 300), at(1500, 0)];
         let server = Server { pids: vec![1], looks };
         let summary = server.summary(1000, 200_000).expect("there is one");
         assert_eq!((summary.cpu_s, summary.us_per_delivery), (1.0, 5.0));
+        assert_eq!((summary.private_begin_kb, summary.private_open_kb), (200, 300));
         assert_eq!(summary.private_bytes_per_stream, 204.8);
     }
 }

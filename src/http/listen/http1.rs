@@ -7,11 +7,13 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, Request, header};
@@ -25,7 +27,7 @@ use tower::ServiceExt;
 
 use super::channel::Channel;
 use super::wire::Wire;
-use super::{Connection, IDLE, STALLED, VANISHED};
+use super::{Arrival, Connection, IDLE, STALLED, VANISHED};
 use crate::http::handover::{self, Takeable, Taken};
 use crate::http::problem::{AppError, answer_to_no_request};
 use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
@@ -50,11 +52,12 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
     };
     let stalled = channel.stalled();
     let service = {
-        let (connection, may_leave) = (connection.clone(), full.is_some());
+        let (router, peer, may_leave) = (&connection.router, connection.peer, full.is_some());
         let leaving = Arc::clone(&leaving);
         service_fn(move |request| {
             let leaving = may_leave.then(|| Arc::clone(&leaving));
-            Box::pin(respond(connection.clone(), request, leaving, Arc::clone(&stalled)))
+            let connection = (router.clone(), peer, Arc::clone(&connection.arrival));
+            Box::pin(respond(connection, request, leaving, Arc::clone(&stalled)))
         })
     };
     let wire = Wire::new(channel);
@@ -67,7 +70,7 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
 
     // hyper leaves the socket to us when it is done, so that it can be closed with care; and when
     // a stream is to be taken out and nothing is left of an answer before it.
-    let mut cancelled = pin!(connection.shutdown.clone().cancelled_owned());
+    let mut cancelled = pin!(connection.shutdown.cancelled());
     let mut stopping = false;
     let outcome = poll_fn(|cx| {
         if !stopping && cancelled.as_mut().poll(cx).is_ready() {
@@ -134,18 +137,18 @@ fn silence(error: &hyper::Error) -> Option<&'static str> {
 }
 
 async fn respond(
-    connection: Connection,
+    (router, peer, arrival): (Router, SocketAddr, Arc<Arrival>),
     mut request: Request<Incoming>,
     leaving: Option<Leaving>,
     stalled: Arc<AtomicBool>,
 ) -> Result<Response, Infallible> {
-    connection.arrival.is_alive();
-    request.extensions_mut().insert(ConnectInfo(connection.peer));
+    arrival.is_alive();
+    request.extensions_mut().insert(ConnectInfo(peer));
     let transfer = leaving.as_ref().and_then(|_| handover::fits(&request));
     // A length beside it is passed over, and hyper does not tell. Who reads the length sees another
     // request after this one, so there is to be none (RFC 9112, 6.1).
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let mut response = connection.router.oneshot(request.map(Body::new)).await?;
+    let mut response = router.oneshot(request.map(Body::new)).await?;
     if let (Some(leaving), Some(transfer)) = (leaving, transfer)
         && let Some(taken) = handover::take(&response, transfer)
     {
@@ -154,7 +157,7 @@ async fn respond(
         return std::future::pending().await;
     }
     if let Some(stream) = response.extensions().get::<Takeable>() {
-        stream.holds(connection.arrival.carries());
+        stream.holds(arrival.carries());
         stream.goes_over(&stalled);
     }
     if is_last {

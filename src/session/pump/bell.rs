@@ -1,5 +1,9 @@
 //! How others wake a shard: a list of what there is to do, and one ring of an eventfd for all that
 //! piles up before the shard looks.
+//!
+//! What can wait a moment does not ring by itself: the first of it says so to its caller, who rings
+//! when there is nothing more urgent to do. Else a crowd that comes would wake the shard once for
+//! each of it, and waking costs more than taking.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -57,10 +61,23 @@ impl Bell {
     }
 
     pub(super) fn ask(&self, ask: Ask) {
-        self.asks.ask(ask, || {
-            // A full counter has been rung as well.
-            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
-        });
+        self.asks.ask(ask, || self.write());
+    }
+
+    /// Asks for what can wait a moment. True: the caller has to `ring_when_due` soon.
+    #[must_use]
+    pub(super) fn ask_in_passing(&self, ask: Ask) -> bool {
+        self.asks.ask_in_passing(ask)
+    }
+
+    /// Rings for all that was asked in passing.
+    pub(super) fn ring_when_due(&self) {
+        self.asks.ring_when_due(|| self.write());
+    }
+
+    fn write(&self) {
+        // A full counter has been rung as well.
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
     /// All that was asked since the last time. What comes from now on rings again.
@@ -116,5 +133,25 @@ mod tests {
                 heard += bell.answer().len();
             }
         });
+    }
+
+    #[test]
+    fn what_is_asked_in_passing_is_heard_with_the_ring_of_its_first_or_with_any_other() {
+        let bell = Bell::new().expect("an eventfd");
+        let rings = || {
+            let mut rings = [PollFd::new(&*bell, PollFlags::IN)];
+            let at_once = Duration::ZERO.try_into().expect("a short time");
+            poll(&mut rings, Some(&at_once)).expect("poll an eventfd") > 0
+        };
+        assert!(bell.ask_in_passing(Ask::Told), "the first has to ring");
+        assert!(!bell.ask_in_passing(Ask::Told), "the others need not");
+        assert!(!rings());
+        bell.ring_when_due();
+        assert!(rings());
+        assert_eq!(bell.answer().len(), 2);
+        assert!(bell.ask_in_passing(Ask::Told), "the next is a first again");
+        bell.ask(Ask::Drain);
+        assert!(rings(), "what is urgent does not wait for it");
+        assert!(matches!(bell.answer()[..], [Ask::Told, Ask::Drain]), "and keeps its place");
     }
 }

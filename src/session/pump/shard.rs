@@ -174,9 +174,21 @@ impl Shard {
         // already: a lane whose last one leaves in this pass is no more.
         self.pass(number);
         let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let reached = match catch_up(lane, slot) {
+            Ok(reached) => reached,
+            Err(leave) => return self.leave(number, slot, leave),
+        };
         let reader = lane.readers.get_mut(slot).expect("just put there");
+        // Most have nothing to wait for: the kernel is told once what there is to watch.
+        let wanted = match reached {
+            Reached::Lane => {
+                reader.lag = None;
+                LISTENING
+            }
+            Reached::Nothing => WAITING,
+        };
         let data = EventData::new_u64(token(number, slot));
-        if let Err(error) = epoll::add(&self.epoll, &reader.socket, data, WAITING) {
+        if let Err(error) = epoll::add(&self.epoll, &reader.socket, data, wanted) {
             tracing::error!(%error, "a socket cannot be watched");
             return self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
         }
@@ -184,9 +196,8 @@ impl Shard {
             return self.end(number, slot, EndReason::Draining);
         }
         if let Some(reason) = reader.presence.told() {
-            return self.end(number, slot, reason);
+            self.end(number, slot, reason);
         }
-        self.on_room(number, slot);
     }
 
     /// Writes what a feed has got to all readers of a lane.

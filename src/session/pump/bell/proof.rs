@@ -40,6 +40,28 @@ impl Readable {
 }
 
 #[test]
+fn what_is_asked_in_passing_is_heard_when_who_has_to_rings() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let both = loom::sync::Arc::new((asks::Asks::new(), Readable::new()));
+        for n in 0..2 {
+            let both = loom::sync::Arc::clone(&both);
+            loom::thread::spawn(move || {
+                if both.0.ask_in_passing(n) {
+                    both.0.ring_when_due(|| both.1.write());
+                }
+            });
+        }
+        let mut heard = 0;
+        while heard < 2 {
+            both.1.wait();
+            heard += both.0.answer(|| both.1.read()).len();
+        }
+    });
+}
+
+#[test]
 fn a_shard_hears_all_that_is_asked_and_sleeps_over_none() {
     let mut model = loom::model::Builder::new();
     // Interruptions of a thread that could have gone on. All of them take minutes.
