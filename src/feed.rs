@@ -32,6 +32,7 @@ mod encoded;
 pub mod frame;
 pub mod history;
 pub mod lines;
+pub mod recent;
 pub mod render;
 pub mod ring;
 pub mod tail;
@@ -41,6 +42,7 @@ use encode::{Coding, Piece};
 use encoded::Runs;
 use frame::Framing;
 use lines::Lines;
+use recent::Recent;
 use ring::Ring;
 use tail::{Remembered, TailRecord, Tails};
 use vector::{Cursor, Slot, Vector};
@@ -408,6 +410,17 @@ impl Hub {
     #[must_use]
     pub fn kept_from(&self, tp: &TopicPartition, generation: u32) -> Option<Offset> {
         self.lock().tails.kept_from(tp, generation)
+    }
+
+    /// How much came to some topics in the last two minutes.
+    #[must_use]
+    pub fn recent(&self, topics: &[TopicName], now: TimestampMs) -> Recent {
+        let mut recent = Recent::before(now);
+        let state = self.lock();
+        for topic in topics {
+            state.tails.recent(topic, &mut recent);
+        }
+        recent
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -17,11 +17,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::catalog::{Catalog, Selection};
+use crate::catalog::{Catalog, Selection, Stream};
 use crate::event::{TimestampMs, TopicPartition};
 use crate::feed::encode::{self, Encoding};
 pub use crate::feed::frame::Framing;
 use crate::feed::history::History;
+use crate::feed::recent::Recent;
 use crate::feed::vector::Vector;
 use crate::feed::{FeedHandle, Hub};
 use crate::gate::{Gate, Permit, Refusal};
@@ -129,6 +130,12 @@ impl Sessions {
         let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump };
         let shared = Arc::new(shared);
         Arc::new(Self { hub, catalog, gate, settings, shared, metrics })
+    }
+
+    /// How much came to a stream in the last two minutes.
+    #[must_use]
+    pub fn recent(&self, stream: &Stream, now: TimestampMs) -> Recent {
+        self.hub.recent(&stream.topics, now)
     }
 
     /// From now on every stream ends after the event that it is at.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use super::lines::{Line, Lines};
+use super::recent::Recent;
 use super::vector::Slot;
 use crate::event::{Offset, Record, TimestampMs, TopicName, TopicPartition};
 use crate::position::{PartitionPosition, PositionTime};
@@ -93,6 +94,18 @@ impl Tails {
         let from = TopicPartition::new(topic.clone(), 0);
         let here = self.partitions.range(from..).take_while(move |(tp, _)| tp.topic == *topic);
         here.map(|(_, p)| &p.slot)
+    }
+
+    /// Adds what a topic's partitions brought lately.
+    pub fn recent(&self, topic: &TopicName, recent: &mut Recent) {
+        let from = TopicPartition::new(topic.clone(), 0);
+        let here = self.partitions.range(from..).take_while(|(tp, _)| tp.topic == *topic);
+        for (_, partition) in here {
+            recent.add(&partition.records);
+            if let PositionTime::Record(time) = partition.slot.at.time {
+                recent.seen(time);
+            }
+        }
     }
 
     /// Where a partition stood in the log before this one, if this host has followed it.

@@ -39,6 +39,11 @@ pub(super) fn chosen(
     may.then(|| accepted.best(is_chromium(headers))).flatten()
 }
 
+/// Whether gzip may be sent to who asked for a file. (Readers of raw bytes do not come for those.)
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    Accepted::of(headers).q("gzip").is_some_and(|q| q > 0)
+}
+
 /// Chromium reads zstd event by event, and it is cheaper to make.
 fn is_chromium(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);

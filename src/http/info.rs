@@ -76,7 +76,7 @@ fn documentation(front: &Front) -> String {
         false => "",
     };
     include_str!("../../ui/doc.html")
-        .replace("{{style}}", ui::STYLE)
+        .replace("{{style}}", ui::DOCUMENTATION_STYLE)
         .replace("{{browser}}", browser)
         .replace("{{description}}", &escaped(&front.settings.description))
         .replace("{{version}}", VERSION)

@@ -25,6 +25,7 @@ pub fn router(front: Front, extra: Router) -> Router {
         public = public
             .route("/v2/ui", get(ui::redirect))
             .route("/v2/ui/", get(ui::page))
+            .route("/v2/ui/streams.json", ui::streams::list())
             .route("/v2/ui/{file}", get(ui::file));
     }
     let public = public

@@ -1,0 +1,58 @@
+//! `/v2/ui/streams.json`: the catalogue as the page shows it, each stream with what came to it in
+//! the last two minutes. For the page alone; programs read `/?spec`.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::event::TimestampMs;
+use crate::http::Front;
+
+/// The same answer is given for so long, however many ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The route, with the last answer.
+pub(in crate::http) fn list() -> MethodRouter<Arc<Front>> {
+    let last: Arc<Mutex<Option<(Instant, Bytes)>>> = Arc::default();
+    get(async move |State(front): State<Arc<Front>>| answer(last_or_new(&last, &front)))
+}
+
+fn last_or_new(last: &Mutex<Option<(Instant, Bytes)>>, front: &Front) -> Bytes {
+    let mut last = last.lock().expect("no holder panics");
+    match &*last {
+        Some((at, bytes)) if at.elapsed() < FRESH => bytes.clone(),
+        _ => {
+            let bytes = Bytes::from(described(front).to_string());
+            *last = Some((Instant::now(), bytes.clone()));
+            bytes
+        }
+    }
+}
+
+fn described(front: &Front) -> Value {
+    let now = TimestampMs::now();
+    let streams = front.catalog.streams().map(|stream| {
+        let recent = front.sessions.recent(stream, now);
+        json!({
+            "name": *stream.name,
+            "aliases": stream.aliases,
+            "description": stream.description,
+            "topics": stream.topics.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "schema": stream.schema,
+            "recent": &recent.by_second[..],
+            "last": recent.last.map(|time| time.0),
+        })
+    });
+    json!({ "now": now.0, "streams": streams.collect::<Vec<_>>() })
+}
+
+fn answer(bytes: Bytes) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, bytes).into_response()
+}
