@@ -19,6 +19,7 @@ needed() {
     command -v mvn >/dev/null || missing+=(maven)
     command -v npm >/dev/null || missing+=(nodejs npm)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    command -v jq >/dev/null || missing+=(jq)
     command -v chromium >/dev/null || missing+=(chromium)
     command -v nginx >/dev/null || missing+=(nginx-light)
     command -v go >/dev/null || missing+=(golang-go)

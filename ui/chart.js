@@ -41,12 +41,12 @@ export class Chart {
     return Date.now() + this.#skew;
   }
 
-  // Begins anew, with what the server says came in each of the last seconds.
-  reset(now, recent) {
-    this.#skew = now - Date.now();
+  // Begins anew, with what the server says came in each of the seconds before `at` (by this clock).
+  reset({ at, skew }, recent) {
+    this.#skew = skew;
     this.#bins.clear();
     this.#marks.clear();
-    this.#known = second(now);
+    this.#known = second(at + skew);
     recent.forEach((count, i) => this.#bins.set(this.#known - recent.length + i, count));
   }
 

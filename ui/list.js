@@ -69,7 +69,8 @@ export class List {
   #height = 36;
   #view = 600;
   #drawn = 0;
-  #asked = 0;
+  #timer = 0;
+  #frame = 0;
   #top = 0;
 
   raw = false;
@@ -93,13 +94,19 @@ export class List {
 
   // Draws with the next frame, unless the list was drawn a moment ago; `now`: somebody waits.
   draw(now = false) {
-    if (this.#asked !== 0) return;
-    const wait = now ? 0 : Math.max(this.#drawn + DRAW_EVERY_MS - performance.now(), 0);
-    this.#asked = setTimeout(() => requestAnimationFrame(() => {
-      this.#asked = 0;
+    if (this.#frame !== 0 || (this.#timer !== 0 && !now)) return;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    const wait = now ? 0 : this.#drawn + DRAW_EVERY_MS - performance.now();
+    if (wait > 0) {
+      this.#timer = setTimeout(() => this.draw(true), wait);
+      return;
+    }
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
       this.#drawn = performance.now();
       this.#render();
-    }), wait);
+    });
   }
 
   choose(entry) {

@@ -20,7 +20,10 @@ const SAY_MS = 1500;
 // A list that was scrolled by more than this is being read.
 const SCROLLED_PX = 24;
 
-let known = { now: Date.now(), streams: [] };
+// A catalogue that is older than this says nothing about how much comes now.
+const FRESH_MS = 1500;
+
+let known = { skew: 0, at: 0, streams: [] };
 let screen = { names: [], since: null, after: "", filter: "", raw: false };
 
 const write = (element, text) => {
@@ -95,11 +98,9 @@ function tell() {
   const said = notice(model, Date.now());
   const place = $("notice");
   place.hidden = said === null;
-  if (said !== null) {
-    place.dataset.tone = said.tone;
-    write($("notice-title"), said.title);
-    write($("notice-text"), said.text);
-  }
+  place.dataset.tone = said?.tone ?? "calm";
+  write($("notice-title"), said?.title ?? "");
+  write($("notice-text"), said?.text ?? "");
   // Buttons are only made anew when they are others, or the one with the focus would go.
   const actions = said?.actions.join() ?? "";
   if (actions !== shownNotice) {
@@ -196,9 +197,23 @@ function show(next, anew = false) {
   if (!same) {
     inspector.close();
     list.toTop();
-    watch.begin(next, known);
+    begin(next);
   }
   list.draw(true);
+}
+
+// Begins to watch, with what the server says came until now.
+let begins = 0;
+async function begin(next) {
+  const mine = (begins += 1);
+  if (Date.now() - known.at > FRESH_MS) {
+    watch.stream.stop();
+    try {
+      known = await catalogue();
+    } catch { /* what is known has to do; the stream will say what is wrong */ }
+    if (mine !== begins) return;
+  }
+  watch.begin(next, known);
 }
 
 function goOn(steps) {
@@ -231,6 +246,11 @@ async function openPicker() {
 
 function wire() {
   dialogs();
+  $("skip").onclick = (event) => {
+    // The part of the address after # says what is on the screen.
+    event.preventDefault();
+    $("list").focus();
+  };
   $("streams").onclick = openPicker;
   $("code-open").onclick = showCode;
   $("keys-open").onclick = () => $("keys").showModal();
@@ -287,13 +307,13 @@ function wire() {
   });
 }
 
-async function begin() {
+async function arrive() {
   try {
     known = await catalogue();
   } catch {
     write($("empty-title"), "The list of streams cannot be had");
     write($("empty-text"), "The server does not answer. Trying again soon.");
-    setTimeout(begin, AGAIN_MS);
+    setTimeout(arrive, AGAIN_MS);
     return;
   }
   if (known.streams.length === 0 && address.read(location.hash).names.length === 0) {
@@ -307,4 +327,4 @@ async function begin() {
 }
 
 wire();
-begin();
+arrive();

@@ -4,6 +4,8 @@
 import { spark } from "./chart.js";
 import { plural, rate, span } from "./describe.js";
 
+const SKEW_MS_MIN = 3000;
+
 const make = (tag, className, ...children) => {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -16,7 +18,13 @@ export async function catalogue() {
   const response = await fetch("streams.json", { cache: "no-store" });
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   const { now, streams } = await response.json();
-  return { now, streams: streams.map((stream) => ({ ...stream, rate: perSecond(stream.recent) })) };
+  const skew = now - Date.now();
+  return {
+    at: Date.now(),
+    // What this computer's clock is behind, where it matters: the answer may be a second old.
+    skew: Math.abs(skew) < SKEW_MS_MIN ? 0 : skew,
+    streams: streams.map((stream) => ({ ...stream, rate: perSecond(stream.recent) })),
+  };
 }
 
 // Over the last minute, or since the first event: a server that has just begun knows no others.
@@ -57,7 +65,8 @@ export class Picker {
     };
   }
 
-  open({ now, streams }, names) {
+  open({ at, skew, streams }, names) {
+    const now = at + skew;
     this.#streams = streams;
     this.#chosen = new Set(names);
     const busyFirst = [...streams].sort((a, b) => b.rate - a.rate || (a.name < b.name ? -1 : 1));

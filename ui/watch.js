@@ -58,20 +58,20 @@ export class Watch {
     });
   }
 
-  // Begins anew. `streams` is the catalogue's part about these names.
-  begin({ names, since, after }, { now, streams }) {
+  // Begins anew. `known` is the catalogue.
+  begin({ names, since, after }, known) {
     Object.assign(this, { names, since, after, received: 0, frozen: null, newest: null, cuts: 0 });
     this.proof = new Proof();
     this.#wasOpen = this.#begun = false;
     this.#jointMark = null;
     this.#stepLeft = since === null && !after ? Infinity : STEP;
     this.buffer.clear();
-    const of = streams.filter(({ name, aliases }) =>
+    const of = known.streams.filter(({ name, aliases }) =>
       [name, ...aliases].some((any) => names.includes(any)));
     const recent = of[0]?.recent.map((_, i) => of.reduce((sum, s) => sum + s.recent[i], 0)) ?? [];
     // Of the past a picture of now would say nothing.
-    this.#chart.reset(now, this.fromPast ? [] : recent);
-    const from = since ?? (after ? null : fill(of, now));
+    this.#chart.reset(known, this.fromPast ? [] : recent);
+    const from = since ?? (after ? null : fill(of, known.at + known.skew));
     this.stream.start(names, { since: from, after });
     this.#on.changed();
   }

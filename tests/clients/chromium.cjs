@@ -19,7 +19,7 @@ exports.open = async () => {
     await browser.close();
     process.exit(0);
   });
-  const page = await browser.newPage();
+  const page = await (await browser.newContext()).newPage();
   const wrong = [];
   page.on("pageerror", (error) => wrong.push(String(error)));
   page.on("console", (message) => {

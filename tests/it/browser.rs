@@ -29,14 +29,60 @@ fn chromium_misses_nothing_also_when_it_has_seen_nothing_yet() {
     assert!(report.is_clean() && report.unacknowledged == 0, "{report:?}");
 }
 
-#[test]
-fn the_page_shows_the_events_of_the_chosen_stream() {
-    let config = format!("{CONFIG}[streams.quiet]\ntopics = [\"eqiad.quiet\"]\n");
-    let mut served = Served::new(&config);
+/// A gateway whose streams last, with one that is quiet, and some 250 events a second.
+fn calm(more: &str) -> Served {
+    let config = CONFIG.replace("lifetime_s = 1\n", "");
+    let about = "aliases = [\"mediawiki.recentchange\"]\ndescription = \"Every change\"";
+    let config = config.replace("aliases = [\"mediawiki.recentchange\"]", about);
+    served(&format!("{config}[streams.quiet]\ntopics = [\"eqiad.quiet\"]\n{more}"))
+}
+
+fn served(config: &str) -> Served {
+    let mut served = Served::new(config);
     served.go_on();
-    let pictures = tempfile::tempdir().expect("a folder");
-    let mut command = client::script("ui.cjs");
-    command.arg(format!("http://{}", served.gateway.public())).arg(pictures.path());
+    served
+}
+
+/// Lets a script use the page; what it says of each step is seen when it fails.
+fn is_content(script: &str, served: &Served, more: &[&str]) {
+    let mut command = client::script(script);
+    command.arg(format!("http://{}", served.gateway.public())).args(more);
     let mut person = Client::start(command);
-    assert!(person.succeeds(), "the page is not as it should be");
+    assert!(person.succeeds(), "{script}: the page is not as it should be");
+}
+
+#[test]
+fn the_page_can_be_used_with_the_mouse_the_keys_and_on_a_telephone() {
+    let pictures = tempfile::tempdir().expect("a folder");
+    is_content("ui.cjs", &calm(""), &[pictures.path().to_str().expect("text")]);
+}
+
+#[test]
+fn the_page_shows_every_event_once_through_pauses_ends_and_cuts() {
+    is_content("ui_exact.cjs", &served(CONFIG), &["now"]);
+}
+
+#[test]
+fn the_page_shows_every_event_once_from_the_past_to_now() {
+    is_content("ui_exact.cjs", &served(CONFIG), &["past"]);
+}
+
+#[test]
+fn the_code_that_the_page_gives_does_what_is_on_the_screen() {
+    is_content("ui_code.cjs", &calm(""), &[client::python().to_str().expect("text")]);
+}
+
+#[test]
+fn the_page_says_why_a_stream_cannot_be_had_and_what_happens_next() {
+    is_content("ui_refused.cjs", &calm("[limits]\nstreams_per_client = 1\n"), &[]);
+}
+
+#[test]
+fn the_light_page_has_no_serious_finding_of_accessibility() {
+    is_content("ui_axe.cjs", &calm(""), &["light"]);
+}
+
+#[test]
+fn the_dark_page_has_no_serious_finding_of_accessibility() {
+    is_content("ui_axe.cjs", &calm(""), &["dark"]);
 }

@@ -39,7 +39,7 @@ pub fn script(name: &str) -> Command {
         return Command::new(installed.join("eventsource-client-reader"));
     }
     let mut command = match path.extension().and_then(|e| e.to_str()) {
-        Some("py") => Command::new(installed.join("venv/bin/python")),
+        Some("py") => Command::new(python()),
         Some("cjs") => Command::new("node"),
         _ => Command::new("bash"),
     };
@@ -50,6 +50,12 @@ pub fn script(name: &str) -> Command {
     }
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
+}
+
+/// Python with the clients.
+#[must_use]
+pub fn python() -> PathBuf {
+    installed().join("venv/bin/python")
 }
 
 /// Where the clients are. Installs them if need be.
