@@ -78,6 +78,11 @@ fn the_page_says_why_a_stream_cannot_be_had_and_what_happens_next() {
 }
 
 #[test]
+fn the_pages_parts_do_what_they_say() {
+    is_content("ui_parts.cjs", &calm(""), &[]);
+}
+
+#[test]
 fn the_light_page_has_no_serious_finding_of_accessibility() {
     is_content("ui_axe.cjs", &calm(""), &["light"]);
 }
