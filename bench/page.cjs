@@ -69,7 +69,7 @@ const watchFrames = (ms) => new Promise((done) => {
 
 const SCENES = {
   "an empty page, for comparison": async (page) => {
-    await page.goto(`${origin}/robots.txt`);
+    await page.goto("about:blank");
   },
   "live, readable": async (page) => {
     await page.goto(`${origin}/v2/ui/#recentchange`);
