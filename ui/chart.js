@@ -46,6 +46,7 @@ export class Chart {
     this.#skew = skew;
     this.#bins.clear();
     this.#marks.clear();
+    this.#peak = 1;
     this.#known = second(at + skew);
     recent.forEach((count, i) => this.#bins.set(this.#known - recent.length + i, count));
   }
