@@ -117,11 +117,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
-        settings: http::Settings {
-            compress: config.session.compress,
-            soft_refusals: config.session.soft_refusals,
-            ..Default::default()
-        },
+        settings: http_settings(config),
     };
     let sink = config.intake.then(|| Arc::clone(&ground.sink));
     let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
@@ -143,6 +139,14 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn http_settings(config: &Config) -> http::Settings {
+    http::Settings {
+        compress: config.session.compress,
+        soft_refusals: config.session.soft_refusals,
+        ..Default::default()
+    }
 }
 
 /// Ends all streams whole, and with them the tasks.

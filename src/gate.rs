@@ -35,6 +35,7 @@ pub mod crowd;
 pub mod feeds;
 mod lately;
 mod rate;
+mod refusal;
 mod terms;
 pub mod tokens;
 mod waiting;
@@ -45,76 +46,16 @@ use books::{Books, Entered, Knocked};
 pub use books::{Holding, SeatNumber};
 use catchup::{Budget, Turns};
 pub use census::{Census, Seated};
-use client::{Client, ClientKey, Identity, NoClient};
+use client::{Client, ClientKey, Identity};
 pub use connection_log::ConnectionLog;
 use feeds::Feeds;
 use lately::Lately;
 pub use lately::Tried;
 pub use rate::Opens;
+pub use refusal::Refusal;
 pub use terms::Limits;
 use terms::Terms;
 use waiting::Waiting;
-
-/// Why a request was refused. One word each, the same in log, metric and answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// It cannot be said who the client is.
-    NoClient(NoClient),
-    /// The client is blocked; what the operator gave as the reason, if anything.
-    Blocked(Option<Arc<str>>),
-    /// The client holds its limit.
-    ClientLimit {
-        /// How many it holds.
-        held: u32,
-        /// How many it may.
-        limit: u32,
-    },
-    /// The client opens streams too fast.
-    Rate {
-        /// When the next one is due, in s.
-        wait_s: u32,
-    },
-    /// This host is going down.
-    Draining,
-    /// This host holds as many streams as it may, and nobody far more than this client.
-    Full,
-    /// The source cannot be reached, or did not fix the start in time.
-    SourceUnavailable,
-    /// As many feeds as may exist do.
-    Feeds,
-    /// The client has started as many feeds as it may.
-    ClientFeeds {
-        /// How many of them still exist.
-        held: u32,
-        /// How many may.
-        limit: u32,
-    },
-    /// The client starts feeds too fast.
-    FeedRate {
-        /// When the next one is due, in s.
-        wait_s: u32,
-    },
-}
-
-impl Refusal {
-    /// The word for logs and metrics.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::NoClient(NoClient::UnknownToken) => "unknown_token",
-            Self::NoClient(_) => "no_client",
-            Self::Blocked(_) => "blocked",
-            Self::ClientLimit { .. } => "client_limit",
-            Self::Rate { .. } => "rate",
-            Self::Draining => "draining",
-            Self::Full => "full",
-            Self::SourceUnavailable => "source_unavailable",
-            Self::Feeds => "feeds",
-            Self::ClientFeeds { .. } => "client_feeds",
-            Self::FeedRate { .. } => "feed_rate",
-        }
-    }
-}
 
 /// Why an open stream was told to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -357,7 +298,7 @@ impl Gate {
             waiting: HashMap::new(),
             waiting_all: 0,
         };
-        metrics.streams_max.set(i64::try_from(settings.streams_max).unwrap_or(i64::MAX));
+        metrics.gate.streams_max.set(i64::try_from(settings.streams_max).unwrap_or(i64::MAX));
         let began = Instant::now();
         Arc::new(Self {
             turns: Turns::new(settings.catchups, Arc::clone(&metrics)),

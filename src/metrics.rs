@@ -14,8 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 mod control;
+mod gate;
 
 pub use control::ControlMetrics;
+pub use gate::GateMetrics;
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
 const COMBINATIONS_MAX: usize = 1000;
@@ -88,12 +90,6 @@ pub struct Metrics {
     pub streams_ended: Family<ByReason, Counter>,
     /// Streams open now.
     pub streams_open: Gauge,
-    /// Connections that carry no stream now.
-    pub connections_waiting: Gauge,
-    /// Connections that were ended for what they did or did not do, by reason.
-    pub connections_ended: Family<ByReason, Counter>,
-    /// Streams that may be open at the same time.
-    pub streams_max: Gauge,
     /// Clients (addresses or prefixes) that hold streams now.
     pub clients: Gauge,
     /// What the client that holds most holds of all streams, in thousandths.
@@ -110,8 +106,6 @@ pub struct Metrics {
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
     pub feeds: Gauge,
-    /// Of the clients that have started feeds that exist now: what the one with most has.
-    pub feeds_of_one_client_max: Gauge,
     /// Bytes of raw records that the tails keep.
     pub tail_bytes: Gauge,
     /// Bytes that the history cache holds.
@@ -122,16 +116,14 @@ pub struct Metrics {
     pub fell_behind: Counter,
     /// Readers in catch-up now.
     pub catchup_readers: Gauge,
-    /// Readers in catch-up that have a turn at reading history now.
-    pub catchups_running: Gauge,
-    /// Readers in catch-up that wait for a turn now.
-    pub catchups_waiting: Gauge,
     /// 1 while the source answers.
     pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
+    /// What the gate counts besides streams.
+    pub gate: GateMetrics,
     /// What operators decide at run time.
     pub control: ControlMetrics,
 }
@@ -160,15 +152,6 @@ impl Metrics {
             ),
             streams_ended: metric!("tidegate_streams_ended", "Streams ended, by reason"),
             streams_open: metric!("tidegate_streams_open", "Streams open now"),
-            connections_waiting: metric!(
-                "tidegate_connections_waiting",
-                "Connections that carry no stream now"
-            ),
-            connections_ended: metric!(
-                "tidegate_connections_ended",
-                "Connections without a stream that the gateway ended, by reason"
-            ),
-            streams_max: metric!("tidegate_streams_max", "Streams that may be open at once"),
             clients: metric!("tidegate_clients", "Clients that hold streams now"),
             greediest_client_permille: metric!(
                 "tidegate_greediest_client_permille",
@@ -186,10 +169,6 @@ impl Metrics {
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
-            feeds_of_one_client_max: metric!(
-                "tidegate_feeds_of_one_client_max",
-                "Feeds of the client that has started most of those that exist now"
-            ),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
             history_cache_bytes: metric!(
                 "tidegate_history_cache_bytes",
@@ -198,25 +177,19 @@ impl Metrics {
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
-            catchups_running: metric!(
-                "tidegate_catchups_running",
-                "Readers that have a turn at reading history now"
-            ),
-            catchups_waiting: metric!(
-                "tidegate_catchups_waiting",
-                "Readers that wait for a turn at reading history now"
-            ),
             source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
             tls_handshakes_failed: metric!(
                 "tidegate_tls_handshakes_failed",
                 "TLS handshakes that failed, by reason"
             ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            gate: GateMetrics::default(),
             control: ControlMetrics::default(),
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),
         };
+        this.gate = GateMetrics::new(&mut registry, &mut described);
         this.control = ControlMetrics::new(&mut registry, &mut described);
         (this.registry, this.described) = (registry, described);
         this

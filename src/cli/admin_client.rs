@@ -98,6 +98,22 @@ impl AdminArgs {
     }
 }
 
+impl AdminArgs {
+    /// Asks once and waits for the answer.
+    ///
+    /// # Errors
+    /// As `client`, and `AdminError`.
+    pub(super) fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let client = self.client()?;
+        Ok(super::one_thread()?.block_on(client.send(method, path, body))?)
+    }
+}
+
 impl AdminClient {
     /// Where it is.
     pub(super) fn url(&self) -> &str {

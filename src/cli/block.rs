@@ -9,7 +9,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::admin::AdminArgs;
+use super::admin_client::AdminArgs;
 use crate::admin::blocks::order;
 
 /// `tidegate block`.
@@ -101,7 +101,7 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
         "force": args.force,
         "operator": over_ssh_from(std::env::var_os("SSH_CONNECTION")),
     });
-    let answer = args.admin.call(Method::POST, PATH, Some(&asked))?;
+    let answer = args.admin.ask(Method::POST, PATH, Some(&asked))?;
     let block = &answer["block"];
     let until = block["until"].as_str().map_or("it is removed".to_owned(), str::to_owned);
     let ended = &answer["streams_ended"];
@@ -118,7 +118,7 @@ fn remove(args: &RmArgs) -> anyhow::Result<()> {
         encoded(&by),
         encoded(&args.reason)
     );
-    let answer = args.admin.call(Method::DELETE, &path, None)?;
+    let answer = args.admin.ask(Method::DELETE, &path, None)?;
     say(&format!("{} is no longer blocked", text(&answer["block"]["prefix"])))?;
     remarks(&answer)
 }
@@ -139,7 +139,7 @@ fn remarks(answer: &Value) -> anyhow::Result<()> {
 }
 
 fn list(args: &LsArgs) -> anyhow::Result<()> {
-    let answer = args.admin.call(Method::GET, PATH, None)?;
+    let answer = args.admin.ask(Method::GET, PATH, None)?;
     if args.json {
         return say(&format!("{answer:#}"));
     }

@@ -103,6 +103,21 @@ const OPENS: RangeInclusive<u64> = 0..=1_000_000;
 const BURST: RangeInclusive<u64> = 1..=1_000_000;
 const X_CLIENT_IP: HeaderName = HeaderName::from_static("x-client-ip");
 
+impl ClientFrom {
+    fn read(section: &mut Section<'_>, trusted: &[IpNet], found: &mut Findings) -> Self {
+        let from = section.parsed("client_from", Self::Header, found, |text| match text {
+            "header" => Ok(Self::Header),
+            "proxy_protocol" => Ok(Self::ProxyProtocol),
+            _ => Err("header or proxy_protocol is accepted"),
+        });
+        if from == Self::ProxyProtocol && trusted.is_empty() {
+            let says = "nobody is trusted; name the proxies in limits.trusted_proxies";
+            found.add(section.key("client_from"), says);
+        }
+        from
+    }
+}
+
 impl LimitsConfig {
     pub(super) fn read(root: &mut Section<'_>, found: &mut Findings) -> Self {
         let budgets = budgets(root, found);
@@ -121,16 +136,7 @@ impl LimitsConfig {
         let connections_per_client =
             section.number("connections_per_client", 0, 0..=10_000_000, found);
         let trusted_proxies = section.prefixes("trusted_proxies", found);
-        let client_from =
-            section.parsed("client_from", ClientFrom::Header, found, |text| match text {
-                "header" => Ok(ClientFrom::Header),
-                "proxy_protocol" => Ok(ClientFrom::ProxyProtocol),
-                _ => Err("header or proxy_protocol is accepted"),
-            });
-        if client_from == ClientFrom::ProxyProtocol && trusted_proxies.is_empty() {
-            let says = "nobody is trusted; name the proxies in limits.trusted_proxies";
-            found.add(section.key("client_from"), says);
-        }
+        let client_from = ClientFrom::read(&mut section, &trusted_proxies, found);
         let client_ip_header = section.parsed("client_ip_header", X_CLIENT_IP, found, |text| {
             HeaderName::try_from(text).map_err(|_| "the name of a header is accepted")
         });

@@ -140,8 +140,8 @@ impl Turns {
             state.call(now, &mut called);
         }
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.catchups_running.set(number(state.order.running()));
-        self.metrics.catchups_waiting.set(number(state.order.waiting()));
+        self.metrics.gate.catchups_running.set(number(state.order.running()));
+        self.metrics.gate.catchups_waiting.set(number(state.order.waiting()));
         drop(state);
         drop(let_go);
         called.into_iter().for_each(Waker::wake);

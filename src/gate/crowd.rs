@@ -237,7 +237,7 @@ impl Crowd {
 
     /// Counts a connection that was ended, for this reason.
     pub fn ended(&self, reason: &'static str, peer: IpAddr) {
-        self.metrics.connections_ended.get_or_create(&ByReason { reason }).inc();
+        self.metrics.gate.connections_ended.get_or_create(&ByReason { reason }).inc();
         tracing::debug!(%peer, reason, "connection ended");
     }
 
@@ -254,7 +254,7 @@ impl Crowd {
 
     fn measure(&self, state: &State) {
         let all = state.waiting + state.leaving;
-        self.metrics.connections_waiting.set(i64::try_from(all).unwrap_or(i64::MAX));
+        self.metrics.gate.connections_waiting.set(i64::try_from(all).unwrap_or(i64::MAX));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

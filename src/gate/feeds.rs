@@ -81,7 +81,7 @@ impl Feeds {
 impl Held {
     fn measure(&self, by: &HashMap<ClientKey, u32>) {
         let most = by.values().copied().max().unwrap_or(0);
-        self.metrics.feeds_of_one_client_max.set(most.into());
+        self.metrics.gate.feeds_of_one_client_max.set(most.into());
     }
 }
 
@@ -124,9 +124,9 @@ mod tests {
         let other = feeds.start(key(2)).expect("another client's");
         drop(first);
         let third = feeds.start(key(1)).expect("one has gone");
-        assert_eq!(metrics.feeds_of_one_client_max.get(), 2);
+        assert_eq!(metrics.gate.feeds_of_one_client_max.get(), 2);
         drop((second, third, other));
-        assert_eq!(metrics.feeds_of_one_client_max.get(), 0);
+        assert_eq!(metrics.gate.feeds_of_one_client_max.get(), 0);
         assert!(feeds.held.by.lock().expect("whole").is_empty());
     }
 

@@ -72,7 +72,7 @@ impl Gate {
         };
         drop(terms);
         self.lock().books.resize(limits.streams_max);
-        self.metrics.streams_max.set(i64::try_from(limits.streams_max).unwrap_or(i64::MAX));
+        self.metrics.gate.streams_max.set(i64::try_from(limits.streams_max).unwrap_or(i64::MAX));
     }
 
     /// What a client is called: its address, the prefix that it is counted by, or the beginning of

@@ -176,7 +176,11 @@ fn a_command_that_would_do_harm_or_cannot_be_read_changes_nothing_and_says_why()
     nobody.args(["block", "ls", "--admin", &format!("http://127.0.0.1:{}", free_port())]);
     let output = nobody.output().expect("the binary");
     assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).contains("no gateway answers at http://127.0.0.1:"), "{}", err(&output));
+    assert!(
+        err(&output).contains("cannot connect to the admin port at http://127.0.0.1:"),
+        "{}",
+        err(&output)
+    );
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn with_a_token_only_who_has_it_decides() {
     for arguments in [&["ls"][..], &["ls", "--token-file", &wrong]] {
         let output = block(&gateway, arguments);
         assert_eq!(output.status.code(), Some(1));
-        assert!(err(&output).contains("says no (401"), "{}", err(&output));
+        assert!(err(&output).contains("the gateway says 401"), "{}", err(&output));
     }
     says(&gateway, &["add", "127.0.0.16/28", "--for", "ever", "--token-file", &right]);
     assert_eq!(status(&gateway, 17), 403);

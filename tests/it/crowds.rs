@@ -112,18 +112,27 @@ fn a_full_host_gives_everyone_the_same_and_comes_to_rest() {
     // Four addresses take all there is, and come again as soon as they have lost something.
     let greedy = Load::start(&url, "-n 400 --sources 4 --from 127.66.0.1 --again --seconds 60");
     eventually("all is full", || open() == ROOM);
-    assert_eq!(displaced(), 0);
+    // Nobody loses a stream any more, though the greedy try on.
+    let comes_to_rest = |what| {
+        let (mut moved, mut tried) = (displaced(), full());
+        eventually(what, || {
+            if displaced() != moved {
+                (moved, tried) = (displaced(), full());
+            }
+            full() >= tried + 100
+        });
+        moved
+    };
+    let before = comes_to_rest("the greedy have the same among themselves");
     // The fair share of 4 + 160 addresses: each of the 160 gets its one, and nobody takes it back.
     let few = Load::start(
         &url,
         "-n 160 --sources 160 --from 127.99.0.1 --connect-rate 100 --write 10 --seconds 8 \
          --drain 30 --strict",
     );
-    eventually("the others are in", || displaced() >= 160);
-    let (moved, refused) = (displaced(), full());
-    eventually("the greedy have tried a hundred times more", || full() >= refused + 100);
-    assert_eq!((open(), displaced()), (ROOM, moved), "one for each newcomer, and no more since");
-    assert_eq!(moved, 160);
+    eventually("the others are in", || displaced() >= before + 160);
+    comes_to_rest("all have what is theirs");
+    assert_eq!(open(), ROOM);
     assert_eq!(number(&few.summary(), "/deliveries/lost"), 0);
     drop(greedy);
 }

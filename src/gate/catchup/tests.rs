@@ -30,7 +30,7 @@ impl Turn {
 }
 
 fn numbers(metrics: &Metrics) -> (i64, i64) {
-    (metrics.catchups_running.get(), metrics.catchups_waiting.get())
+    (metrics.gate.catchups_running.get(), metrics.gate.catchups_waiting.get())
 }
 
 #[tokio::test(start_paused = true)]

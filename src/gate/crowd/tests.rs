@@ -26,7 +26,10 @@ fn peer(host: u8) -> IpAddr {
 impl Crowd {
     fn all(&self) -> usize {
         let state = self.lock();
-        assert_eq!(self.metrics.connections_waiting.get(), (state.waiting + state.leaving) as i64);
+        assert_eq!(
+            self.metrics.gate.connections_waiting.get(),
+            (state.waiting + state.leaving) as i64
+        );
         state.waiting + state.leaving
     }
 }

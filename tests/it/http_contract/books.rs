@@ -172,7 +172,7 @@ impl World {
             assert!(metrics.contains(&line), "{line} in {metrics}");
         }
         eventually("no connection is left but theirs", || {
-            self.live.metrics.connections_waiting.get() == 0
+            self.live.metrics.gate.connections_waiting.get() == 0
         })
         .await;
         // As many more as there is room for, of each, and then not one.

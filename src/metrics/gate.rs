@@ -1,0 +1,58 @@
+//! The metrics of what the gate counts besides streams: connections, turns at history, feeds.
+
+use prometheus_client::registry::Registry;
+
+use super::{ByReason, Counter, Described, Family, Gauge, register};
+
+/// What the gate counts besides streams.
+#[derive(Debug, Default)]
+pub struct GateMetrics {
+    /// Streams that may be open at the same time.
+    pub streams_max: Gauge,
+    /// Connections that carry no stream now.
+    pub connections_waiting: Gauge,
+    /// Connections that were ended for what they did or did not do, by reason.
+    pub connections_ended: Family<ByReason, Counter>,
+    /// Readers that have a turn at reading history now.
+    pub catchups_running: Gauge,
+    /// Readers that wait for one.
+    pub catchups_waiting: Gauge,
+    /// Feeds of the client that has started most of those that exist now.
+    pub feeds_of_one_client_max: Gauge,
+}
+
+impl GateMetrics {
+    pub(super) fn new(registry: &mut Registry, described: &mut Vec<Described>) -> Self {
+        let this = Self::default();
+        let r = (registry, described);
+        let gauges = [
+            ("tidegate_streams_max", "Streams that may be open at once", &this.streams_max),
+            (
+                "tidegate_connections_waiting",
+                "Connections that carry no stream now",
+                &this.connections_waiting,
+            ),
+            (
+                "tidegate_catchups_running",
+                "Readers that have a turn at reading history now",
+                &this.catchups_running,
+            ),
+            (
+                "tidegate_catchups_waiting",
+                "Readers that wait for a turn at reading history now",
+                &this.catchups_waiting,
+            ),
+            (
+                "tidegate_feeds_of_one_client_max",
+                "Feeds of the client that has started most of those that exist now",
+                &this.feeds_of_one_client_max,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            register((&mut *r.0, &mut *r.1), (name, help), gauge);
+        }
+        let help = "Connections without a stream that the gateway ended, by reason";
+        register(r, ("tidegate_connections_ended", help), &this.connections_ended);
+        this
+    }
+}
