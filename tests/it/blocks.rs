@@ -286,8 +286,10 @@ fn gateways_of_a_cluster_share_blocks_also_after_kafka_was_away() {
         // The older block of it is still in the topic's log, and loses.
         becomes(gateway, 17, 200);
     }
-    let trail = trail(&all.one.state_dir());
-    assert!(trail.contains(&did("block_removed", "127.0.0.16/28", "bob")), "{trail:?}");
+    // In force first, written down then.
+    eventually("the trail of the other has it too", || {
+        trail(&all.one.state_dir()).contains(&did("block_removed", "127.0.0.16/28", "bob"))
+    });
 
     // One that has never been there learns all of it.
     let more = format!("[blocks]\ntopic = {:?}\n", all.topic);
