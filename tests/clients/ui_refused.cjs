@@ -27,7 +27,7 @@ run(async (page, origin) => {
   const other = await page.context().newPage();
   await other.goto(`${origin}/v2/ui/#recentchange`);
   await untilText(other, "#notice-title", /^Too Many Concurrent Connections/);
-  await untilText(other, "#notice-text", /Your address holds 1 streams; 1 are accepted/);
+  await untilText(other, "#notice-text", /Your address (or token )?holds 1 streams; 1 are accepted/);
   await untilText(other, "#notice-text", /Next try in \d+ s\./);
   await page.close();
   await other.locator("[data-action=retry]").click();
