@@ -178,11 +178,12 @@ impl Shard {
             Ok(reached) => reached,
             Err(leave) => return self.leave(number, slot, leave),
         };
+        let got = lane.got;
         let reader = lane.readers.get_mut(slot).expect("just put there");
         // Most have nothing to wait for: the kernel is told once what there is to watch.
         let wanted = match reached {
             Reached::Lane => {
-                reader.lag = None;
+                reader.is_back(got);
                 LISTENING
             }
             Reached::Nothing => WAITING,
