@@ -5,8 +5,9 @@
 const assert = require("node:assert/strict");
 const { run, text, until, untilReceived, untilText } = require("./page.cjs");
 
+// A mark in the list; or, where what came with it has moved it out of sight already, as it was said.
 const hasMark = (page, pattern) => until(page, (source) =>
-  [...document.querySelectorAll(".mark .title")].some((row) =>
+  [...document.querySelectorAll(".mark .title, #live")].some((row) =>
     new RegExp(source).test(row.textContent)), pattern.source);
 
 run(async (page, origin) => {
