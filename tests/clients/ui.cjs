@@ -37,7 +37,7 @@ async function chooses(page, origin) {
 
   await page.locator("#streams").click();
   await page.locator("#picker li", { hasText: "recentchange" }).locator("input").check();
-  assert.equal(await text(page, "#watch"), "Watch 2 streams as one");
+  await untilText(page, "#watch", /^Watch 2 streams as one$/);
   await page.locator("#watch").click();
   await untilReceived(page, 20);
   assert.match(page.url(), /#quiet,recentchange$/);
