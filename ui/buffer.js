@@ -6,8 +6,8 @@
 //                           └ frozenAt
 // A filter is asked of what is kept in slices, so typing never waits for it.
 
-export const KEPT_MAX = 5000;
-export const WAITING_MAX = 5000;
+const KEPT_MAX = 5000;
+const WAITING_MAX = 5000;
 // Characters of events, since some are a thousand times as long as others.
 const CHARS_MAX = 24_000_000;
 const SLICE_MS = 6;

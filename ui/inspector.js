@@ -2,15 +2,9 @@
 // came: numbers are shown with the digits that they have, and what is copied is what was received.
 
 import { plural, signed, span } from "./describe.js";
+import { make } from "./element.js";
 
 const OPEN_DEPTH = 1;
-
-const make = (tag, className, ...children) => {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...children);
-  return element;
-};
 
 // JSON whose numbers keep their digits, where the browser tells them (others show what they read).
 class Literal {
@@ -60,7 +54,7 @@ function node(key, value, depth) {
   return details;
 }
 
-export function tree(text) {
+function tree(text) {
   try {
     return node(null, exact(text), 0);
   } catch {

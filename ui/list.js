@@ -3,18 +3,12 @@
 // and go below a screen reader. Knows the buffer by index; asks nothing of the layout as it draws.
 
 import { clock, signed } from "./describe.js";
+import { make } from "./element.js";
 
 // Rows above and below what is seen, for a scroll that is ahead of the next frame.
 const SPARE = 4;
 // More often than this a list that moves cannot be read anyway.
 const DRAW_EVERY_MS = 100;
-
-const make = (name, ...children) => {
-  const element = document.createElement("span");
-  element.className = name;
-  element.append(...children);
-  return element;
-};
 
 // Text is only written where it differs: each write costs a layout of its own.
 const write = (element, text) => {
@@ -23,9 +17,8 @@ const write = (element, text) => {
 
 class Row {
   constructor() {
-    this.cells = Object.fromEntries(
-      ["time", "kind", "where", "title", "bytes", "who", "said"].map((name) => [name, make(name)]),
-    );
+    const names = ["time", "kind", "where", "title", "bytes", "who", "said"];
+    this.cells = Object.fromEntries(names.map((name) => [name, make("span", name)]));
     this.element = document.createElement("div");
     this.element.setAttribute("role", "option");
     this.element.append(...Object.values(this.cells));

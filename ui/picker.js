@@ -3,15 +3,9 @@
 
 import { spark } from "./chart.js";
 import { plural, rate, span } from "./describe.js";
+import { make } from "./element.js";
 
 const SKEW_MS_MIN = 3000;
-
-const make = (tag, className, ...children) => {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...children);
-  return element;
-};
 
 // Everything that there is, with what came to it lately. Throws where it cannot be had.
 export async function catalogue() {

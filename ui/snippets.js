@@ -145,7 +145,7 @@ function pythonHelpers(terms) {
   ];
 }
 
-export function pythonCode(screen) {
+function pythonCode(screen) {
   const terms = parse(screen.filter);
   const asked = terms.map(pythonTerm);
   const pad = " ".repeat(16);
