@@ -27,6 +27,9 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(5);
 pub const CLIENT_BYTES_MAX: usize = 4096;
 /// A connection that takes no byte for this long while some wait is cut (`session.stall_s`).
 pub const STALL_MAX: Duration = Duration::from_secs(60);
+/// A peer that acknowledges nothing is given up half as late again, and at least so much later:
+/// stalled readers are looked for once a second, and have to be found as such.
+pub const VANISHED_LATER_MIN: Duration = Duration::from_secs(3);
 /// Bytes of a connection that the kernel holds and has not sent yet. By default a stalled reader
 /// pins 2.6 MB of it, and 500 of them slow everyone; with this 20 KB each, and nobody notices.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
@@ -162,6 +165,8 @@ pub const TOKEN_BYTES_MIN: usize = 16;
 pub const TOKEN_BYTES_MAX: usize = 1024;
 /// Bytes of a file of tokens.
 pub const TOKENS_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// New streams of a client at once, where their rate is limited (`limits.opens_burst`).
+pub const OPENS_BURST: u32 = 200;
 /// Requests that wait for a seat of their own client, at the same time.
 pub const WAITING_MAX: usize = 1024;
 /// Of one client.

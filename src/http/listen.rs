@@ -36,7 +36,9 @@ use super::problem::{AppError, answer_to_no_request};
 use crate::gate::Refusal;
 use crate::gate::client::NoClient;
 use crate::gate::crowd::{Arrival, Crowd};
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, REQUEST_HEAD_TIMEOUT, STALL_MAX};
+use crate::limits::{
+    ACCEPT_BACKLOG, ACCEPT_PAUSE, REQUEST_HEAD_TIMEOUT, STALL_MAX, VANISHED_LATER_MIN,
+};
 
 mod channel;
 mod http1;
@@ -164,8 +166,10 @@ impl Bound {
     fn give_up_the_vanished(&self) -> io::Result<()> {
         let socket = SockRef::from(&self.listener);
         let stall = self.patience.stall;
-        // Later than the stall, which a peer may be in that is there.
-        socket.set_tcp_user_timeout(Some(stall * 3 / 2))?;
+        // Later than the stall, which a peer may be in that is there: for the kernel a window that
+        // stays shut is no acknowledgement either.
+        let later = (stall / 2).max(VANISHED_LATER_MIN);
+        socket.set_tcp_user_timeout(Some(stall + later))?;
         // The kernel counts in whole seconds.
         let often = (stall / 4).max(Duration::from_secs(1));
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(stall).with_interval(often))
