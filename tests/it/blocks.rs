@@ -313,7 +313,7 @@ async fn where_the_topic_may_not_be_made_it_is_said_what_to_make_and_then_it_is_
     assert!(problem.contains(&made), "{problem}");
     assert!(says(&all.one, &["ls"]).contains("not shared with other gateways now"));
     all.kafka.deny_making(&topic, false);
-    all.kafka.create_topic(&topic, 1, &[("cleanup.policy", "compact")]).await;
+    all.kafka.create_topic_unless_there(&topic, 1, &[("cleanup.policy", "compact")]).await;
     becomes(&all.two, 17, 403);
     all.are_in_step();
 

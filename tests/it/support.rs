@@ -13,6 +13,8 @@ pub mod process;
 pub mod reading;
 pub mod sse;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Nothing that is waited for takes longer, on however slow a machine.
@@ -31,8 +33,12 @@ pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
 /// A port that is free now, and that no outgoing connection is given meanwhile.
 #[must_use]
 pub fn free_port() -> u16 {
+    // Free is also what another test was given and has not taken yet.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     // Below the range that Linux takes the ports of outgoing connections from (32768 and above).
     let mut ports = std::iter::repeat_with(|| rand::random_range(12_000..32_000));
-    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let free = ports.find(|port| is_free(*port) && given.insert(*port));
     free.expect("the iterator is endless")
 }

@@ -7,10 +7,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
@@ -162,6 +165,25 @@ impl Kafka {
 
     /// Makes a topic.
     pub async fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        self.make_topic((name, partitions), config, false).await;
+    }
+
+    /// The same, where somebody else may be quicker.
+    pub async fn create_topic_unless_there(
+        &self,
+        name: &str,
+        partitions: i32,
+        config: &[(&str, &str)],
+    ) {
+        self.make_topic((name, partitions), config, true).await;
+    }
+
+    async fn make_topic(
+        &self,
+        (name, partitions): (&str, i32),
+        config: &[(&str, &str)],
+        may_be_there: bool,
+    ) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (key, value) in config {
             topic = topic.set(key, value);
@@ -170,7 +192,11 @@ impl Kafka {
         // A topic of the same name may still be going.
         for _ in 0..100 {
             let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("asked");
-            if made.iter().all(Result::is_ok) {
+            let is_there = |topic: &TopicResult| match topic {
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => may_be_there,
+                made => made.is_ok(),
+            };
+            if made.iter().all(is_there) {
                 return self.wait_for_leaders(name, partitions);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
