@@ -81,6 +81,14 @@ LIFETIMES = (Metric("server.private_growth", "private memory at its end, as a mu
              Metric("latency_us.max", "the latest event, µs"),)
 LIFETIMES_GOALS = (Goal("server.private_growth", 1.1), Goal("latency_us.max", 1_000_000))
 
+GZIP_DEMO = {
+    "metrics": (Metric("bytes.inflated_per_byte", "times smaller", "more"),
+                Metric("server.cpu_s", "CPU s"),
+                Metric("without.cpu_more_s", "CPU s more than without gzip")),
+    "gzip": True, "demo": True, "servers": ("tidegate",), "seconds": 30,
+    "goals": (Goal("bytes.inflated_per_byte", 4, better="more"),),
+}
+
 SCENARIOS = (
     Scenario("cpu-1000", "1,000 readers, 30 events/s of 1.2 KB, one event a write",
              "-n 1000 --write 30 --size 1200", CPU + LATENCY, servers=IN_MEMORY_OR_ON_DISK,
@@ -150,17 +158,9 @@ SCENARIOS = (
              without="-n 1000 --write 30 --size 1200", gzip=True),
     Scenario("gzip-demo", "100 readers of gzip, the demo's events as they come (some 25/s); "
              "against as many without",
-             "-n 100", (Metric("bytes.inflated_per_byte", "times smaller", "more"),
-                        Metric("server.cpu_s", "CPU s"),
-                        Metric("without.cpu_more_s", "CPU s more than without gzip")),
-             without="-n 100", gzip=True, demo=True, servers=("tidegate",), seconds=30,
-             goals=(Goal("bytes.inflated_per_byte", 4, better="more"),)),
+             "-n 100", **GZIP_DEMO, without="-n 100"),
     Scenario("gzip-demo-2000", "the same with 2,000 readers",
-             "-n 2000", (Metric("bytes.inflated_per_byte", "times smaller", "more"),
-                         Metric("server.cpu_s", "CPU s"),
-                         Metric("without.cpu_more_s", "CPU s more than without gzip")),
-             without="-n 2000", gzip=True, demo=True, servers=("tidegate",), seconds=30,
-             goals=(Goal("bytes.inflated_per_byte", 4, better="more"),)),
+             "-n 2000", **GZIP_DEMO, without="-n 2000"),
     Scenario("replay", "100,000 events of 1.2 KB read from the beginning by one reader",
              "-n 1", REPLAY, replay=100_000, seconds=120, servers=("tidegate",),
              goals=(Goal("deliveries.per_s", 200_000, better="more"),)),
