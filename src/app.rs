@@ -27,10 +27,10 @@ use crate::config::{
 use crate::feed::Hub;
 use crate::feed::history::History;
 use crate::feed::lines::Lines;
+use crate::gate::Gate;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
 use crate::gate::tokens::TokenHash;
-use crate::gate::{Gate, Opens};
 use crate::http::Front;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
@@ -292,7 +292,6 @@ fn readers(
 fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let or_all = |n: usize| if n == 0 { usize::MAX } else { n };
-    let opens = |o: config::Opens| Opens { per_s: o.per_s, burst: o.burst };
     let feeds = match limits.feeds_per_client {
         0 => u32::MAX,
         feeds => feeds,
@@ -300,12 +299,12 @@ fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate:
     gate::Settings {
         identity,
         streams_max: room.streams,
-        opens: limits.opens.map(opens),
+        opens: limits.opens,
         catchups: gate::catchup::Budget {
             all: number(limits.catchups),
             of_client: or_all(number(limits.catchups_per_client)),
         },
-        feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts.map(opens) },
+        feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts },
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 all is well, 1 it failed, 2 it was called wrongly.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -129,6 +130,11 @@ pub fn main() -> ExitCode {
 }
 
 /// A runtime for a command that mostly waits.
+/// A line of what a command has to tell.
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}").context("say how it goes")
+}
+
 fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("start the runtime")

@@ -21,8 +21,8 @@ mod reader;
 mod state;
 
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
-pub use reader::Mistake;
 use reader::{Findings, Section};
+pub use reader::{Mistake, prefix};
 pub use state::StateConfig;
 
 /// Everything that is wrong with a config.

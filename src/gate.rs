@@ -40,6 +40,7 @@ mod terms;
 pub mod tokens;
 mod waiting;
 
+pub use agents::cut;
 use agents::{AgentNumber, Agents};
 use blocks::Blocks;
 use books::{Books, Entered, Knocked};
@@ -108,6 +109,16 @@ struct State {
     waiting_all: usize,
 }
 
+impl State {
+    /// A client's newest stream of those that were not told to go.
+    fn newest_of(&self, key: ClientKey) -> Option<SeatNumber> {
+        let mut newest = self.seats.iter().rev();
+        let of_client =
+            |(n, seat): &(&SeatNumber, &Seat)| seat.key == key && !self.told.contains_key(n);
+        newest.find(of_client).map(|(number, _)| *number)
+    }
+}
+
 /// The gate of this host.
 #[derive(Debug)]
 pub struct Gate {
@@ -123,7 +134,7 @@ pub struct Gate {
     left: Notify,
     /// Moves when somebody is told to go.
     telling: watch::Sender<u64>,
-    /// How many have been and are still there.
+    /// How many have been and are still there (`told`, to be seen without the lock).
     leaving: AtomicUsize,
     warned: AtomicBool,
     turns: Arc<Turns>,
@@ -186,9 +197,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         let told = state.told.remove(&self.seat).is_some();
-        if told {
-            self.gate.leaving.fetch_sub(1, Ordering::AcqRel);
-        }
         if let Some(seat) = state.seats.remove(&self.seat) {
             state.books.leave(seat.key, told);
             state.agents.give_back(seat.agent);
@@ -227,24 +235,16 @@ impl Knock {
             drop(state);
             return Err(gate.refused_to(key, blocked));
         }
-        match state.books.enter(&self.client) {
+        let displaced = match state.books.enter(&self.client) {
             Entered::Full => {
                 drop(state);
                 return Err(gate.refused_to(key, Refusal::Full));
             }
-            Entered::Seated => {}
-            Entered::InsteadOf(key) => {
-                let State { seats, told, .. } = &mut *state;
-                let mut newest = seats.iter().rev();
-                let newest = newest
-                    .find(|(number, seat)| seat.key == key && !told.contains_key(number))
-                    .map(|(number, _)| *number);
-                if let Some(number) = newest {
-                    told.insert(number, Told::Displaced);
-                    gate.leaving.fetch_add(1, Ordering::AcqRel);
-                }
-                gate.telling.send_modify(|n| *n += 1);
-            }
+            Entered::Seated => None,
+            Entered::InsteadOf(key) => state.newest_of(key),
+        };
+        if let Some(number) = displaced {
+            state.told.insert(number, Told::Displaced);
         }
         self.entered = true;
         let seat = state.next;
@@ -254,6 +254,9 @@ impl Knock {
         gate.measure(&state);
         gate.warn_of_a_proxy(&state, &self.client);
         drop(state);
+        if displaced.is_some() {
+            gate.telling.send_modify(|n| *n += 1);
+        }
         gate.lately().opened(key, Instant::now());
         Ok(Permit { gate, seat })
     }
@@ -429,7 +432,6 @@ impl Gate {
                 count += 1;
             }
         }
-        self.leaving.fetch_add(count, Ordering::AcqRel);
         self.measure(&state);
         drop(state);
         if count > 0 {
@@ -444,7 +446,9 @@ impl Gate {
         self.telling.subscribe()
     }
 
+    /// What has changed under the lock, for those who look without it.
     fn measure(&self, state: &State) {
+        self.leaving.store(state.told.len(), Ordering::Release);
         let books = &state.books;
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.streams_open.set(number(books.open()));

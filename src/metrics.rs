@@ -231,6 +231,16 @@ impl Default for Metrics {
     }
 }
 
+/// The same, of several gauges.
+fn register_all(
+    (registry, described): (&mut Registry, &mut Vec<Described>),
+    gauges: &[(&'static str, &'static str, &Gauge)],
+) {
+    for (name, help, gauge) in gauges {
+        register((&mut *registry, &mut *described), (name, help), *gauge);
+    }
+}
+
 fn register<M>(
     (registry, described): (&mut Registry, &mut Vec<Described>),
     (name, help): (&'static str, &'static str),

@@ -14,6 +14,7 @@ use axum::response::Response;
 
 use super::Admin;
 use super::problem::Problem;
+use crate::gate::tokens::bearer;
 
 /// Bytes of a token's file.
 const TOKEN_FILE_BYTES_MAX: u64 = 4096;
@@ -92,14 +93,9 @@ impl Access {
                 Err(Problem::forbidden("The header Host has to be an address or localhost."))
             };
         };
-        let sent = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let sent = sent.and_then(|value| value.split_at_checked(7));
-        match sent {
-            Some((scheme, sent)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-                if same(sent.trim_ascii(), token) { Ok(()) } else { Err(Problem::no_token()) }
-            }
-            _ => Err(Problem::no_token()),
-        }
+        let sent = headers.get(header::AUTHORIZATION).and_then(bearer);
+        let is_ours = sent.is_some_and(|sent| same(sent, token));
+        if is_ours { Ok(()) } else { Err(Problem::no_token()) }
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a request to `/admin/` asks for: its query and its body, with every mistake named.
 
-use std::net::IpAddr;
-
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::http::Uri;
@@ -9,6 +7,7 @@ use ipnet::IpNet;
 use toml::Table;
 
 use super::problem::Problem;
+use crate::config;
 
 /// The query, of which every key has to be asked for.
 #[derive(Debug)]
@@ -59,9 +58,8 @@ impl Asked {
     /// An address or a prefix.
     pub(super) fn prefix(&self, key: &str) -> Result<Option<IpNet>, Problem> {
         let Some(text) = self.text(key) else { return Ok(None) };
-        let prefix = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into()));
-        let wrong = |_| wrong(key, text, "an address or a prefix such as 192.0.2.0/24");
-        prefix.map(Some).map_err(wrong)
+        let wrong = || wrong(key, text, "an address or a prefix such as 192.0.2.0/24");
+        config::prefix(text).map(Some).ok_or_else(wrong)
     }
 }
 

@@ -1,7 +1,6 @@
 //! `/admin/limits`: what clients may hold, looked at and changed while it runs.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
@@ -14,9 +13,7 @@ use super::problem::Problem;
 use super::{Admins, Controls};
 use crate::config::RunningLimits;
 use crate::gate::{Limits, Opens};
-
-/// What is said where the config says nothing, since there is no limit.
-const BURST: u32 = 200;
+use crate::limits::OPENS_BURST;
 
 pub(super) async fn show(State(admin): Admins) -> Result<Response, Problem> {
     Ok(answer(shown(&running(admin.controls()?))))
@@ -33,11 +30,10 @@ pub(super) async fn change(
         let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         Problem::bad(all.join("; "))
     })?;
-    let opens = NonZeroU32::new(after.opens_per_client_s).zip(NonZeroU32::new(after.opens_burst));
     let streams = if after.streams == 0 { controls.streams_room } else { after.streams };
     controls.gate.change(&Limits {
         streams_per_client: after.streams_per_client,
-        opens: opens.map(|(per_s, burst)| Opens { per_s, burst }),
+        opens: Opens::new(after.opens_per_client_s, after.opens_burst),
         streams_max: usize::try_from(streams).unwrap_or(usize::MAX),
         budgets: after.budgets.clone(),
     });
@@ -51,7 +47,7 @@ fn running(controls: &Controls) -> RunningLimits {
     RunningLimits {
         streams_per_client,
         opens_per_client_s: opens.map_or(0, |opens| opens.per_s.get()),
-        opens_burst: opens.map_or(BURST, |opens| opens.burst.get()),
+        opens_burst: opens.map_or(OPENS_BURST, |opens| opens.burst.get()),
         streams: streams_max as u64,
         budgets,
     }

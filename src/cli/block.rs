@@ -1,7 +1,6 @@
 //! `tidegate block add|rm|ls`.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
@@ -10,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::admin_client::AdminArgs;
+use super::say;
 use crate::admin::blocks::order;
 
 /// `tidegate block`.
@@ -178,10 +178,6 @@ fn table(blocks: &[Value]) -> String {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
 }
 
 /// Who types: also behind sudo.

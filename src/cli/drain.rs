@@ -1,12 +1,12 @@
 //! `tidegate drain`: takes a gateway out of service, and waits until nobody reads from it.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use http::Method;
 
 use super::admin_client::{AdminArgs, AdminClient, AdminError};
+use super::say;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -49,8 +49,4 @@ async fn drain(client: &AdminClient, wait: Duration) -> anyhow::Result<()> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{line}").context("say how it goes")
 }

@@ -1,12 +1,11 @@
 //! `tidegate log-connections`: every connection in a gateway's log, for a time.
 
-use std::io::Write;
-
 use anyhow::Context;
 use http::Method;
 use serde_json::json;
 
 use super::admin_client::AdminArgs;
+use super::say;
 
 const PATH: &str = "/admin/connection-log";
 
@@ -33,12 +32,11 @@ pub(super) fn run(args: &LogConnectionsArgs) -> anyhow::Result<()> {
         if args.off { (Method::DELETE, None) } else { (Method::POST, Some(&body)) };
     let answer = super::one_thread()?.block_on(client.send(method, PATH, body))?;
     let left = answer["left_s"].as_u64().context("read for how long")?;
-    let (mut out, url) = (std::io::stdout().lock(), client.url());
-    match left {
-        0 => writeln!(out, "{url} logs no connections"),
-        left => writeln!(out, "{url} logs every connection for {left} s"),
-    }
-    .context("say how it goes")
+    let url = client.url();
+    say(&match left {
+        0 => format!("{url} logs no connections"),
+        left => format!("{url} logs every connection for {left} s"),
+    })
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

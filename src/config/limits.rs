@@ -22,6 +22,15 @@ pub struct Opens {
     pub burst: NonZeroU32,
 }
 
+impl Opens {
+    /// `None`: with none of them in a second there is no limit.
+    #[must_use]
+    pub fn new(per_s: u32, burst: u32) -> Option<Self> {
+        let both = NonZeroU32::new(per_s).zip(NonZeroU32::new(burst));
+        both.map(|(per_s, burst)| Self { per_s, burst })
+    }
+}
+
 /// How trusted proxies say who the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientFrom {
@@ -127,8 +136,7 @@ impl LimitsConfig {
         let bits = |n: u64| u8::try_from(n).unwrap_or(u8::MAX);
         let per_client = section.number("streams_per_client", 64, PER_CLIENT, found);
         let per_s = section.number("opens_per_client_s", 20, OPENS, found);
-        let burst = section.number("opens_burst", 200, BURST, found);
-        let opens = NonZeroU32::new(small(per_s)).zip(NonZeroU32::new(small(burst)));
+        let burst = section.number("opens_burst", limits::OPENS_BURST.into(), BURST, found);
         let streams = section.number("streams", 0, 0..=10_000_000, found);
         let head_s = limits::REQUEST_HEAD_TIMEOUT.as_secs();
         let head_s = section.number("head_s", head_s, 1..=3600, found);
@@ -147,8 +155,6 @@ impl LimitsConfig {
         let feeds_per_client = section.number("feeds_per_client", of_client, 0..=65_536, found);
         let starts_s = section.number("feed_starts_per_client_s", 2, 0..=1_000_000, found);
         let starts_burst = section.number("feed_starts_burst", 64, 1..=1_000_000, found);
-        let feed_starts =
-            NonZeroU32::new(small(starts_s)).zip(NonZeroU32::new(small(starts_burst)));
         let catchups = section.number("catchups", limits::CATCHUPS_MAX as u64, 1..=65_536, found);
         let of_client = limits::CATCHUPS_OF_CLIENT_MAX as u64;
         let catchups_per_client =
@@ -165,7 +171,7 @@ impl LimitsConfig {
         section.finish(found);
         Self {
             streams_per_client: small(per_client),
-            opens: opens.map(|(per_s, burst)| Opens { per_s, burst }),
+            opens: Opens::new(small(per_s), small(burst)),
             streams,
             head_timeout: Duration::from_secs(head_s),
             connections,
@@ -178,7 +184,7 @@ impl LimitsConfig {
             budgets,
             feeds,
             feeds_per_client: small(feeds_per_client),
-            feed_starts: feed_starts.map(|(per_s, burst)| Opens { per_s, burst }),
+            feed_starts: Opens::new(small(starts_s), small(starts_burst)),
             catchups,
             catchups_per_client,
             event_bytes: event * MIB,

@@ -40,6 +40,12 @@ impl Findings {
     }
 }
 
+/// A prefix, or the one of a single address. Not yet without host bits.
+#[must_use]
+pub fn prefix(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
+}
+
 /// One table of the config.
 #[derive(Debug)]
 pub struct Section<'a> {
@@ -170,9 +176,9 @@ impl<'a> Section<'a> {
     pub fn prefixes(&mut self, key: &'a str, found: &mut Findings) -> Vec<IpNet> {
         let mut all = Vec::new();
         for text in self.list(key, found) {
-            match text.parse().or_else(|_| text.parse().map(|ip: IpAddr| ip.into())) {
-                Ok(prefix) => all.push(prefix),
-                Err(_) => found.add(
+            match prefix(text) {
+                Some(prefix) => all.push(prefix),
+                None => found.add(
                     self.key(key),
                     format!(
                         "found \"{text}\"; an address or a prefix such as 10.0.0.0/8 is accepted"

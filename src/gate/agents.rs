@@ -20,8 +20,10 @@ pub(super) struct Agents {
     free: Vec<AgentNumber>,
 }
 
-/// A header's value as it is kept: UTF-8, and not longer than `AGENT_BYTES_MAX`.
-pub(super) fn cut(value: &[u8]) -> String {
+/// What a client has sent as it is kept and logged: UTF-8, and not longer than
+/// `limits::AGENT_BYTES_MAX`.
+#[must_use]
+pub fn cut(value: &[u8]) -> String {
     let value = &value[..value.len().min(AGENT_BYTES_MAX)];
     let mut text = String::from_utf8_lossy(value).into_owned();
     // What is no UTF-8 has become longer; a character that was cut has too.

@@ -1,24 +1,15 @@
 //! How fast a client may open streams.
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::client::ClientKey;
+pub use crate::config::Opens;
 
 /// After so many looks the clients that have been quiet are forgotten.
 const FORGET_EVERY: u32 = 4096;
-
-/// New streams of one client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opens {
-    /// In a second, for as long as it likes.
-    pub per_s: NonZeroU32,
-    /// At once.
-    pub burst: NonZeroU32,
-}
 
 #[derive(Debug)]
 pub(super) struct Rate {

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{TOKEN_BYTES_MAX, TOKEN_BYTES_MIN};
@@ -36,6 +36,13 @@ pub enum BadTokens {
     Empty,
 }
 
+/// The token of an `Authorization: Bearer …`.
+#[must_use]
+pub fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
 impl TokenHash {
     /// Of a token.
     #[must_use]
@@ -46,10 +53,7 @@ impl TokenHash {
     /// Of the token that a request carries, if it carries one.
     #[must_use]
     pub fn carried(headers: &HeaderMap) -> Option<Self> {
-        headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
-            let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then(|| Self::of(token.trim_ascii()))
-        })
+        headers.get_all(header::AUTHORIZATION).iter().find_map(bearer).map(Self::of)
     }
 
     /// Enough of it to tell one from another.

@@ -4,7 +4,7 @@
 //! says, then whether there is room, then whether a start can be had. Of the body it knows only
 //! that it is one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, Request};
@@ -90,7 +90,7 @@ pub(super) async fn open(front: &Front, request: Request) -> Response {
 async fn start(front: &Front, witness: &mut Witness, head: &Parts) -> Result<Response, AppError> {
     // First of all what the gate says of the client alone: 400 (a trusted proxy does not say who it
     // is), 403 (blocked), 429 (it holds its limit).
-    let client = front.gate.identify(peer(head)?, &head.headers)?;
+    let client = front.gate.identify(peer(head)?.ip(), &head.headers)?;
     witness.address = Some(client.address);
     let knock = front.gate.knock(client).await?;
     let (request, format) = read(front, head)?;
@@ -112,7 +112,7 @@ async fn start(front: &Front, witness: &mut Witness, head: &Parts) -> Result<Res
 /// those can find out (404, gaps, most 503s) is not said.
 pub(super) fn describe(front: &Front, request: Request) -> Result<Response, AppError> {
     let (head, _) = request.into_parts();
-    front.gate.identify(peer(&head)?, &head.headers)?;
+    front.gate.identify(peer(&head)?.ip(), &head.headers)?;
     let (request, format) = read(front, &head)?;
     if front.gate.is_draining() {
         return Err(front.gate.refused(Refusal::Draining).into());
@@ -123,9 +123,9 @@ pub(super) fn describe(front: &Front, request: Request) -> Result<Response, AppE
 }
 
 /// Whose connection it is.
-fn peer(head: &Parts) -> Result<IpAddr, AppError> {
+pub(super) fn peer(head: &Parts) -> Result<SocketAddr, AppError> {
     let known = head.extensions.get::<ConnectInfo<SocketAddr>>();
-    known.map(|ConnectInfo(peer)| peer.ip()).ok_or(AppError::Internal)
+    known.map(|ConnectInfo(peer)| *peer).ok_or(AppError::Internal)
 }
 
 fn answer(format: Format, encoding: Option<Encoding>, gaps: &[Gap], body: Body) -> Response {

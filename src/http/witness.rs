@@ -2,9 +2,8 @@
 //!
 //! What clients send is hostile: it is cut here, and escaped by the log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -13,8 +12,8 @@ use percent_encoding::percent_decode_str;
 use super::Front;
 use super::middleware::STREAMS_AT;
 use super::problem::AppError;
-use crate::gate::SeatNumber;
-use crate::limits::AGENT_BYTES_MAX;
+use super::stream::peer;
+use crate::gate::{SeatNumber, cut};
 use crate::telemetry::CONNECTIONS;
 
 /// What has come out about a request so far.
@@ -36,7 +35,7 @@ impl Witness {
             Ok(response) => (response.status(), "opened"),
             Err(error) => (error.status(), error.reason()),
         };
-        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let peer = peer(head).ok();
         let names = head.uri.path().strip_prefix(STREAMS_AT).unwrap_or_default();
         let names: Vec<u8> = percent_decode_str(names).collect();
         let agent = head.headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
@@ -52,8 +51,4 @@ impl Witness {
             "stream asked for"
         );
     }
-}
-
-fn cut(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(AGENT_BYTES_MAX)]).into_owned()
 }

@@ -2,7 +2,7 @@
 
 use prometheus_client::registry::Registry;
 
-use super::{Counter, Described, Gauge, register};
+use super::{Counter, Described, Gauge, register, register_all};
 
 /// What operators decide, and how far it has come.
 #[derive(Debug, Default)]
@@ -22,7 +22,6 @@ pub struct ControlMetrics {
 impl ControlMetrics {
     pub(super) fn new(registry: &mut Registry, described: &mut Vec<Described>) -> Self {
         let this = Self::default();
-        let r = (registry, described);
         let gauges = [
             ("tidegate_blocks", "Blocks in force now", &this.blocks),
             (
@@ -41,11 +40,9 @@ impl ControlMetrics {
                 &this.control_in_step,
             ),
         ];
-        for (name, help, gauge) in gauges {
-            register((&mut *r.0, &mut *r.1), (name, help), gauge);
-        }
+        register_all((registry, described), &gauges);
         let help = "Lines of the audit trail that could not be written";
-        register(r, ("tidegate_audit_failures", help), &this.audit_failures);
+        register((registry, described), ("tidegate_audit_failures", help), &this.audit_failures);
         this
     }
 }

@@ -2,7 +2,7 @@
 
 use prometheus_client::registry::Registry;
 
-use super::{ByReason, Counter, Described, Family, Gauge, register};
+use super::{ByReason, Counter, Described, Family, Gauge, register, register_all};
 
 /// What the gate counts besides streams.
 #[derive(Debug, Default)]
@@ -24,7 +24,6 @@ pub struct GateMetrics {
 impl GateMetrics {
     pub(super) fn new(registry: &mut Registry, described: &mut Vec<Described>) -> Self {
         let this = Self::default();
-        let r = (registry, described);
         let gauges = [
             ("tidegate_streams_max", "Streams that may be open at once", &this.streams_max),
             (
@@ -48,11 +47,13 @@ impl GateMetrics {
                 &this.feeds_of_one_client_max,
             ),
         ];
-        for (name, help, gauge) in gauges {
-            register((&mut *r.0, &mut *r.1), (name, help), gauge);
-        }
+        register_all((registry, described), &gauges);
         let help = "Connections without a stream that the gateway ended, by reason";
-        register(r, ("tidegate_connections_ended", help), &this.connections_ended);
+        register(
+            (registry, described),
+            ("tidegate_connections_ended", help),
+            &this.connections_ended,
+        );
         this
     }
 }

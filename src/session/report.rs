@@ -16,7 +16,7 @@ use crate::feed::encode::Encoding;
 use crate::feed::frame::Framing;
 use crate::feed::vector::{Cursor, Vector};
 use crate::gate::SeatNumber;
-use crate::position::{PositionTime, write_id};
+use crate::position::PositionTime;
 
 /// Who delivers a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,9 +89,7 @@ impl Glimpse {
     #[must_use]
     pub fn position(&self) -> Option<String> {
         let (at, _) = self.places.as_ref()?;
-        let (vector, mut id) = (at.vector(), Vec::new());
-        write_id(&mut id, vector.slots().iter().map(|s| (&s.tp, &s.at)));
-        String::from_utf8(id).ok()
+        String::from_utf8(super::id_of(&at.vector())).ok()
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
+use crate::config;
 use crate::gate::blocks::canonical;
 use crate::limits::{BLOCK_BITS_MIN, BLOCK_SECONDS_MAX, BLOCK_TEXT_MAX};
 
@@ -25,10 +26,8 @@ pub struct Asked {
 /// # Errors
 /// What was found and what is accepted.
 pub fn read_prefix(text: &str) -> Result<Asked, String> {
-    let given: IpNet = text
-        .parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("found \"{}\"; {PREFIX}", shown(text)))?;
+    let given =
+        config::prefix(text).ok_or_else(|| format!("found \"{}\"; {PREFIX}", shown(text)))?;
     let prefix = canonical(given);
     let mut notes = Vec::new();
     let is_mapped = given.addr().is_ipv6() && prefix.addr().is_ipv4();

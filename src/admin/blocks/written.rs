@@ -1,10 +1,8 @@
 //! A decision as it is written: in the local file and in the control topic alike.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::config;
 use crate::event::TimestampMs;
 use crate::gate::blocks::{Change, Verdict, canonical};
 
@@ -65,10 +63,8 @@ impl Written {
         if version != VERSION {
             return Err(format!("has the version {version}; {VERSION} is accepted"));
         }
-        let net: IpNet = prefix
-            .parse()
-            .or_else(|_| prefix.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| format!("has the prefix \"{prefix:.100}\", which is none"))?;
+        let net = config::prefix(&prefix)
+            .ok_or_else(|| format!("has the prefix \"{prefix:.100}\", which is none"))?;
         if canonical(net) != net {
             return Err(format!("has the prefix {net}; it has to be written {}", canonical(net)));
         }

@@ -91,7 +91,6 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
     let parts = http.into_parts();
     let wire = parts.io.into_inner();
     let half_a_head = !parts.read_buf.is_empty() || wire.holds_some();
-    let said = wire.said();
     match outcome {
         Outcome::IsHttp2 => return Some(wire.for_http2()),
         Outcome::StreamLeaves => {
@@ -101,21 +100,29 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
                 taken.session.carry(socket, taken.transfer, &taken.head).await;
             }
         }
-        Outcome::Ended(Ok(())) => wire.into_channel().linger().await,
-        Outcome::Ended(Err(error)) if error.is_parse() => {
-            said.into_iter().for_each(|reason| connection.ended(reason));
+        Outcome::Ended(ended) => end(connection, ended, wire, half_a_head).await,
+    }
+    None
+}
+
+/// Closes a connection with care that hyper is done with, and counts what it ended for.
+async fn end(connection: &Connection, ended: hyper::Result<()>, wire: Wire, half_a_head: bool) {
+    match ended {
+        Ok(()) => wire.into_channel().linger().await,
+        Err(error) if error.is_parse() => {
+            wire.said().into_iter().for_each(|reason| connection.ended(reason));
             wire.into_channel().linger().await;
         }
         // Half a head is answered; of a connection kept open for later nobody waits for one, and
         // an answer to nothing would be taken for that to the next request.
-        Outcome::Ended(Err(error)) if error.is_timeout() && half_a_head => {
+        Err(error) if error.is_timeout() && half_a_head => {
             connection.ended(AppError::HeadTimeout.reason());
             let mut channel = wire.into_channel();
             let _ = channel.write_all(&answer_to_no_request(&AppError::HeadTimeout)).await;
             let _ = channel.flush().await;
             channel.linger().await;
         }
-        Outcome::Ended(Err(error)) => {
+        Err(error) => {
             if error.is_timeout() {
                 connection.ended(IDLE);
             } else if let Some(reason) = silence(&error) {
@@ -124,7 +131,6 @@ pub(super) async fn drive(connection: &Connection, channel: Channel) -> Option<W
             tracing::trace!(%error, "connection ended");
         }
     }
-    None
 }
 
 /// Whether the connection broke for want of the client's bytes, and how.
