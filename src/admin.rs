@@ -10,6 +10,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
@@ -67,6 +68,8 @@ pub struct Controls {
     pub streams_room: u64,
     /// Ends the process as SIGTERM does, when it is cancelled.
     pub stop: CancellationToken,
+    /// How long that takes, if every reader takes its last event.
+    pub drain: Duration,
 }
 
 impl Admin {
@@ -91,7 +94,14 @@ pub struct Bound {
 /// # Errors
 /// What the system says.
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
-    let listener = std::net::TcpListener::bind(addr)?;
+    adopt(std::net::TcpListener::bind(addr)?)
+}
+
+/// Takes a port that is held for us.
+///
+/// # Errors
+/// What the system says.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<Bound> {
     listener.set_nonblocking(true)?;
     let addr = listener.local_addr()?;
     Ok(Bound { listener, addr })
@@ -192,7 +202,8 @@ async fn drain(
     tracing::info!(%by, "asked to drain by the admin port");
     let streams = controls.gate.held();
     controls.stop.cancel();
-    let body = json!({ "draining": true, "streams": streams });
+    let within_s = controls.drain.as_secs();
+    let body = json!({ "draining": true, "streams": streams, "within_s": within_s });
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }
 

@@ -7,17 +7,18 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::descriptors::Room;
+use self::sockets::Sockets;
+use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
 use crate::admin::{Access, Admin};
 use crate::catalog::Catalog;
@@ -45,6 +46,9 @@ use crate::source::{Sink, Source};
 use crate::{admin, config, demo, feed, gate, http, intake, limits, log, session, source};
 
 mod descriptors;
+mod manager;
+mod sockets;
+mod stop;
 
 /// What a configuration stands on.
 struct Ground {
@@ -62,25 +66,25 @@ struct Ground {
 /// When an address cannot be bound or the source cannot be opened. A source that is merely out of
 /// reach is no error.
 pub fn run(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+    let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(config, with_demo));
+    let outcome = runtime.block_on(serve(config, with_demo, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
-async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+async fn serve(config: &Config, with_demo: bool, sockets: Sockets) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
-    let (public, scheme) = public_port(config, (&identity, room), &metrics)?;
-    let admin = admin::bind(config.admin_listen)
-        .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
+    let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
+    let admin = admin_port(config, sockets.admin)?;
     let addresses = (public.addr(), admin.addr());
     let readiness = Arc::new(admin::Readiness::default());
     let started = readiness.latch("started");
@@ -101,6 +105,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         blocks,
         streams_room: room.streams_most,
         stop: stop.asked.clone(),
+        drain: config.drain.grace + config.drain.spread,
     };
     desk.controls.set(controls).expect("set once");
 
@@ -126,12 +131,13 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
     drop(started);
+    manager::is_ready(&format!("serving at {scheme}://{}", addresses.0));
+    let watched = manager::watch(Arc::clone(&sessions));
 
     stop.requested().await;
-    tracing::info!(streams = gate.held(), "stopping");
-    readiness.drain();
-    shutdown.cancel();
-    end(tasks, &gate, &sessions).await;
+    let serving = Serving { readiness, gate, sessions, shutdown, tasks };
+    serving.drain(&mut stop, config.drain).await;
+    watched.inspect(AbortHandle::abort);
     tail.abort();
     sharing.abort();
     if let Some(log) = ground.log {
@@ -146,20 +152,6 @@ fn http_settings(config: &Config) -> http::Settings {
         compress: config.session.compress,
         soft_refusals: config.session.soft_refusals,
         ..Default::default()
-    }
-}
-
-/// Ends all streams whole, and with them the tasks.
-async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
-    gate.drain();
-    sessions.drain();
-    let ended = async {
-        while tasks.join_next().await.is_some() {}
-        sessions.closed().await;
-    };
-    if tokio::time::timeout(limits::SHUTDOWN_MAX, ended).await.is_err() {
-        tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
-        tasks.abort_all();
     }
 }
 
@@ -218,9 +210,19 @@ pub fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Tls>> {
     config.tls.as_ref().map(load).transpose().context("set up TLS")
 }
 
+/// The admin port, taken and not served yet.
+fn admin_port(config: &Config, handed: Option<TcpListener>) -> anyhow::Result<admin::Bound> {
+    match handed {
+        Some(socket) => admin::adopt(socket).context("take the admin socket (LISTEN_FDS)"),
+        None => admin::bind(config.admin_listen)
+            .with_context(|| format!("bind the admin address {}", config.admin_listen)),
+    }
+}
+
 /// The public port, taken and not served yet, and the scheme of its addresses.
 fn public_port(
     config: &Config,
+    handed: Option<TcpListener>,
     (identity, room): (&Identity, Room),
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Bound, &'static str)> {
@@ -235,8 +237,14 @@ fn public_port(
         },
     };
     let unsent = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
-    let public = http::listen::bind(config.listen, unsent)
-        .with_context(|| format!("bind the public address {}", config.listen))?
+    let public = match handed {
+        Some(socket) => {
+            http::listen::adopt(socket, unsent).context("take the public socket (LISTEN_FDS)")
+        }
+        None => http::listen::bind(config.listen, unsent)
+            .with_context(|| format!("bind the public address {}", config.listen)),
+    };
+    let public = public?
         .stall_timeout(config.session.stall)
         .head_timeout(config.limits.head_timeout)
         .crowd(Crowd::new(crowd, Arc::clone(metrics)))
@@ -411,27 +419,4 @@ fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io:
     writeln!(out, "listening on {scheme}://{public}")?;
     writeln!(out, "admin on http://{admin}")?;
     out.flush()
-}
-
-/// SIGTERM, SIGINT, or the admin port.
-struct Stop {
-    asked: CancellationToken,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn install() -> anyhow::Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
-        Ok(Self { asked: CancellationToken::new(), terminate, interrupt })
-    }
-
-    async fn requested(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            () = self.asked.cancelled() => {}
-        }
-    }
 }

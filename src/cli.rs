@@ -59,7 +59,10 @@ enum Command {
 
 /// `tidegate serve`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Status 0 after SIGTERM or SIGINT, in at most 10 s.")]
+#[command(
+    after_help = "Status 0 after SIGTERM or SIGINT: in drain.grace_s + drain.spread_s and at \
+    most 9 s more; within a second after another one."
+)]
 pub(crate) struct ServeArgs {
     /// Serve made-up events from an embedded log, to try it out
     #[arg(long, required_unless_present = "config", conflicts_with = "config")]

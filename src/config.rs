@@ -15,11 +15,13 @@ use toml::Table;
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
 
+mod drain;
 mod limits;
 mod memory;
 mod reader;
 mod state;
 
+pub use self::drain::DrainConfig;
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
@@ -136,6 +138,8 @@ pub struct Config {
     pub streams: Vec<Stream>,
     /// Of each stream.
     pub session: SessionConfig,
+    /// How it goes out of service.
+    pub drain: DrainConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// What operators decide while it runs.
@@ -206,6 +210,7 @@ impl Config {
         let tls = tls(root.table("tls", found), found);
         let source = source(&mut root, found);
         let session = session(root.table("session", found), found);
+        let drain = DrainConfig::read(root.table("drain", found), found);
         let limits = LimitsConfig::read(&mut root, found);
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
@@ -227,6 +232,7 @@ impl Config {
             source,
             streams,
             session,
+            drain,
             limits,
             state,
             intake,
@@ -253,6 +259,7 @@ impl Config {
             source: SourceConfig::Embedded(embedded),
             streams,
             session,
+            drain: DrainConfig::AT_ONCE,
             limits,
             state,
             intake: true,

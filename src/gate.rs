@@ -407,6 +407,20 @@ impl Gate {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Returns when no stream is open. None may come in any more.
+    pub async fn emptied(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            // Before the look, so that nobody leaves unseen.
+            left.as_mut().enable();
+            if self.held() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
     /// Streams open now.
     #[must_use]
     pub fn held(&self) -> usize {

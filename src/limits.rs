@@ -190,8 +190,12 @@ pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Answers of the admin port that are under way when it ends have this long.
 pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);
 
-/// From SIGTERM to the end of the process.
+/// From the last moment at which a stream is to end (`drain.spread_s`) to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
+/// From the second signal to the end of the process.
+pub const HURRY_MAX: Duration = Duration::from_secs(1);
+/// How often the service manager is told how many streams are left.
+pub const DRAIN_SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// Prefixes that operators may have something decided of, those of the last weeks included.
 pub const BLOCKS_MAX: usize = 20_000;

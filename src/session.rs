@@ -38,6 +38,7 @@ mod body;
 mod carry;
 mod catchup;
 pub mod closing;
+mod drain;
 mod frames;
 #[cfg_attr(not(target_os = "linux"), path = "session/no_pump.rs")]
 mod pump;
@@ -51,6 +52,7 @@ use body::Phase;
 pub use body::SessionBody;
 pub use carry::Transfer;
 use catchup::{CatchUp, Place, Shared};
+use drain::Drain;
 pub use pump::Pump;
 use replay::Replay;
 pub use report::{Delivery, Glimpse};
@@ -134,7 +136,7 @@ impl Sessions {
         metrics: Arc<Metrics>,
         pump: Option<Arc<Pump>>,
     ) -> Arc<Self> {
-        let drain = watch::Sender::new(false);
+        let drain = watch::Sender::new(None);
         let roll = Arc::new(Roll::default());
         let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump, roll };
         let shared = Arc::new(shared);
@@ -147,16 +149,26 @@ impl Sessions {
         self.hub.recent(&stream.topics, now)
     }
 
-    /// From now on every stream ends after the event that it is at.
-    pub fn drain(&self) {
-        self.shared.drain.send_replace(true);
+    /// From now on every stream ends after a whole event; their ends are spread over this time.
+    /// Said again, those that are left end by what is said then.
+    pub fn drain(&self, over: Duration) {
+        let drain = Drain { from: Instant::now(), over };
+        self.shared.drain.send_replace(Some(drain));
         if let Some(pump) = &self.shared.pump {
-            pump.drain();
+            pump.drain(drain);
+        }
+    }
+
+    /// Returns when all who deliver have answered that they do.
+    pub async fn alive(&self) {
+        if let Some(pump) = &self.shared.pump {
+            pump.alive().await;
         }
     }
 
     /// After `drain`, when nobody opens streams any more: returns when all sockets are closed.
     pub async fn closed(&self) {
+        self.gate.emptied().await;
         if let Some(pump) = &self.shared.pump {
             pump.closed().await;
         }
@@ -422,9 +434,10 @@ impl Presence {
     }
 
     /// What the client is still told, where it is not the one who ends the stream.
-    fn farewell(&self, framing: Framing) -> Option<Bytes> {
-        let told = self.permit.told().filter(|told| EndReason::from(told) == self.reason)?;
-        Some(frames::farewell(framing, &told))
+    fn farewell(&self, state: &mut State) -> Option<Bytes> {
+        let told = self.permit.told().filter(|told| EndReason::from(told) == self.reason);
+        let farewell = told.map(|told| frames::farewell(state.framing(), &told));
+        farewell.or_else(|| state.last_words(self.reason))
     }
 }
 

@@ -9,6 +9,7 @@ mod clients;
 mod compression;
 mod crowds;
 mod delivery;
+mod drain;
 mod golden;
 mod hostile;
 mod house_style;

@@ -50,6 +50,7 @@ impl Desk {
             gate: Arc::clone(&live.gate),
             sessions: Arc::clone(&live.sessions),
             streams_room: ROOM,
+            drain: std::time::Duration::ZERO,
             stop: stop.clone(),
         };
         admin.controls.set(controls).expect("set once");

@@ -200,7 +200,7 @@ impl Live {
     /// Begins the end of all streams.
     pub(super) fn drains(&self) {
         self.gate.drain();
-        self.sessions.drain();
+        self.sessions.drain(Duration::ZERO);
     }
 
     /// The source's next event: `{"n":<offset>,"more":""}`.
