@@ -9,8 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
@@ -19,8 +18,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::DrainConfig;
 use crate::gate::Gate;
 use crate::limits::ADMIN_END_MAX;
 use crate::metrics::Metrics;
@@ -36,11 +37,13 @@ mod limits;
 mod look;
 mod problem;
 mod readiness;
+mod reload;
 mod sessions;
 
 pub use access::Access;
 use problem::Problem;
 pub use readiness::{Latch, Readiness};
+pub use reload::{AskReload, Reloaded};
 
 /// What the admin port shows and moves.
 #[derive(Debug)]
@@ -69,7 +72,9 @@ pub struct Controls {
     /// Ends the process as SIGTERM does, when it is cancelled.
     pub stop: CancellationToken,
     /// How long that takes, if every reader takes its last event.
-    pub drain: Duration,
+    pub drain: Arc<RwLock<DrainConfig>>,
+    /// Has the configuration read again.
+    pub reload: mpsc::Sender<AskReload>,
 }
 
 impl Admin {
@@ -180,6 +185,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/limits", only!("GET, PATCH", get(limits::show).patch(limits::change)))
         .route("/admin/connection-log", only!("GET, POST, DELETE", log))
         .route("/admin/drain", only!("POST", post(drain)))
+        .route("/admin/reload", only!("POST", post(reload::reload)))
         .merge(blocks::routes())
         .layer(from_fn_with_state(Arc::clone(&admin), access::check));
     Router::new()
@@ -202,7 +208,8 @@ async fn drain(
     tracing::info!(%by, "asked to drain by the admin port");
     let streams = controls.gate.held();
     controls.stop.cancel();
-    let within_s = controls.drain.as_secs();
+    let drain = *controls.drain.read().unwrap_or_else(PoisonError::into_inner);
+    let within_s = (drain.grace + drain.spread).as_secs();
     let body = json!({ "draining": true, "streams": streams, "within_s": within_s });
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }

@@ -9,21 +9,24 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::descriptors::Room;
+pub use self::reload::ConfigFile;
+use self::reload::{Parts, Reloader};
 use self::sockets::Sockets;
 use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
 use crate::admin::{Access, Admin};
-use crate::catalog::Catalog;
 use crate::config::{
-    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig, TlsConfig,
+    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig, SourceConfig,
+    TlsConfig,
 };
 use crate::feed::Hub;
 use crate::feed::history::History;
@@ -43,10 +46,13 @@ use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::{KafkaControl, KafkaSource};
 use crate::source::{Sink, Source};
-use crate::{admin, config, demo, feed, gate, http, intake, limits, log, session, source};
+use crate::{
+    admin, catalog, config, demo, feed, gate, http, intake, limits, log, session, source, telemetry,
+};
 
 mod descriptors;
 mod manager;
+mod reload;
 mod sockets;
 mod stop;
 
@@ -65,22 +71,29 @@ struct Ground {
 /// # Errors
 /// When an address cannot be bound or the source cannot be opened. A source that is merely out of
 /// reach is no error.
-pub fn run(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+pub fn run(config: Config, with_demo: bool, file: Option<ConfigFile>) -> anyhow::Result<()> {
     let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(config, with_demo, sockets));
+    let outcome = runtime.block_on(serve(config, with_demo, file, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
-async fn serve(config: &Config, with_demo: bool, sockets: Sockets) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    with_demo: bool,
+    file: Option<ConfigFile>,
+    sockets: Sockets,
+) -> anyhow::Result<()> {
+    let config = &config;
+    telemetry::configure(&config.log_level);
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
-    let catalog = Arc::new(config.catalog());
+    let catalog = catalog::Current::from(Arc::new(config.catalog()));
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
@@ -99,26 +112,41 @@ async fn serve(config: &Config, with_demo: bool, sockets: Sockets) -> anyhow::Re
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
     // Before anybody is served.
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
+    let drain = Arc::new(RwLock::new(config.drain));
+    let (ask_reload, reloads) = mpsc::channel(1);
     let controls = admin::Controls {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         blocks,
         streams_room: room.streams_most,
         stop: stop.asked.clone(),
-        drain: config.drain.grace + config.drain.spread,
+        drain: Arc::clone(&drain),
+        reload: ask_reload,
     };
     desk.controls.set(controls).expect("set once");
 
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
-    let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
+    let parts = Parts {
+        catalog: catalog.clone(),
+        hub: Arc::clone(&hub),
+        source: Arc::clone(&ground.source),
+        gate: Arc::clone(&gate),
+        sessions: Arc::clone(&sessions),
+        drain: Arc::clone(&drain),
+        metrics: Arc::clone(&metrics),
+        streams_room: room.streams_most,
+    };
+    let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
+    let reloading = tokio::spawn(reloader.run(reloads));
+    let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
         let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
         tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
     }
     let front = Front {
-        catalog: Arc::clone(&catalog),
+        catalog: catalog.clone(),
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
@@ -136,7 +164,9 @@ async fn serve(config: &Config, with_demo: bool, sockets: Sockets) -> anyhow::Re
 
     stop.requested().await;
     let serving = Serving { readiness, gate, sessions, shutdown, tasks };
-    serving.drain(&mut stop, config.drain).await;
+    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
+    serving.drain(&mut stop, drain).await;
+    reloading.abort();
     watched.inspect(AbortHandle::abort);
     tail.abort();
     sharing.abort();
@@ -260,11 +290,12 @@ fn public_port(
 fn readers(
     config: &Config,
     (ground, identity, room): (&Ground, Identity, Room),
-    catalog: &Arc<Catalog>,
+    catalog: &catalog::Current,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let lines = Lines::new(catalog, None, bytes(config.limits.event_bytes), Arc::clone(metrics));
+    let lines =
+        Lines::new(&catalog.now(), None, bytes(config.limits.event_bytes), Arc::clone(metrics));
     let settings = feed::Settings {
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),
@@ -276,11 +307,7 @@ fn readers(
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
     let gate = Gate::new(gate_settings(&config.limits, identity, room), Arc::clone(metrics));
-    let settings = session::Settings {
-        keepalive: config.session.keepalive,
-        lifetime: config.session.lifetime,
-        retry_ms: config.session.retry_ms,
-    };
+    let settings = session_settings(config);
     let pump = (config.session.stall, gate.telling());
     let pump = match Pump::start(shards(config.session.shards), pump) {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
@@ -288,13 +315,18 @@ fn readers(
     };
     let sessions = Sessions::new(
         (Arc::clone(&hub), history),
-        Arc::clone(catalog),
+        catalog.clone(),
         Arc::clone(&gate),
         settings,
         Arc::clone(metrics),
         pump,
     );
     Ok((gate, sessions, hub))
+}
+
+fn session_settings(config: &Config) -> session::Settings {
+    let SessionConfig { keepalive, lifetime, retry_ms, .. } = config.session;
+    session::Settings { keepalive, lifetime, retry_ms }
 }
 
 fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {

@@ -16,6 +16,14 @@ pub(super) fn is_ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// It reads its configuration again; `is_ready` has to follow.
+pub(super) fn is_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager cannot be told of a reload"),
+    }
+}
+
 /// It goes down.
 pub(super) fn is_stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);

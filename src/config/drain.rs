@@ -7,7 +7,7 @@ use toml::Table;
 use super::reader::{Findings, Section};
 
 /// How long going out of service takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DrainConfig {
     /// From "not ready" until no connection is accepted any more: balancers have to look by then.
     pub grace: Duration,

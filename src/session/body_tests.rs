@@ -3,6 +3,7 @@
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::catalog::Stream;
 use crate::event::{Offset, TopicName};
 use crate::feed::lines::Lines;

@@ -30,6 +30,8 @@ pub enum EndReason {
     Blocked,
     /// An operator ended it.
     Ended,
+    /// Its streams are no more, or other topics.
+    Reconfigured,
     /// It sent more than a reader has to say.
     ClientTalks,
     /// Its system did not even acknowledge what was sent.
@@ -48,6 +50,7 @@ impl EndReason {
             Self::Displaced => "displaced",
             Self::Blocked => "blocked",
             Self::Ended => "ended",
+            Self::Reconfigured => "reconfigured",
             Self::ClientTalks => "client_talks",
             Self::Vanished => "vanished",
         }

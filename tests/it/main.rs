@@ -22,5 +22,6 @@ mod operators;
 mod positions;
 mod proxy_protocol;
 mod pump;
+mod reload;
 mod support;
 mod tokens;

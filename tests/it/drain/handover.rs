@@ -107,6 +107,9 @@ fn nobody_meets_a_closed_port_while_one_process_follows_another() {
     manager.does("start", "READY=1", 1);
     manager.hears("STATUS=serving at http://", 1);
     assert_eq!(first.join().expect("it waited"), Some(0));
+    manager.does("hup", "RELOADING=1", 1);
+    manager.hears("MONOTONIC_USEC=", 1);
+    manager.hears("READY=1", 2);
     let (done, tries) = (AtomicBool::new(false), AtomicUsize::new(0));
     let begun = Instant::now();
     let reached = Arc::default();
@@ -134,7 +137,7 @@ fn nobody_meets_a_closed_port_while_one_process_follows_another() {
         for turn in 1..=4 {
             let (word, ended) = [("term", "ended 0"), ("kill", "ended -9")][turn % 2];
             manager.does(word, ended, turn.div_ceil(2));
-            manager.does("start", "READY=1", turn + 1);
+            manager.does("start", "READY=1", turn + 2);
             let before = tries.load(Ordering::Acquire);
             eventually("it goes on", || tries.load(Ordering::Acquire) > before + 20);
         }

@@ -149,6 +149,7 @@ async fn read(world: Arc<World>) -> Fate {
     let since = *world.signalled.get().expect("nothing ends before the signal");
     let (ended, id) = (since.elapsed(), stream.id.clone());
     let retry = stream.retry.expect("it knows when to come back");
+    drop(stream);
     tokio::time::sleep(retry).await;
     let asked = since.elapsed();
     let mut stream = Stream::open(world.gateways[1], &id).await;

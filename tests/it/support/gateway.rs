@@ -156,6 +156,14 @@ impl Gateway {
         process.wait()
     }
 
+    /// Changes its configuration's file, all at once.
+    pub fn edit_config(&self, edit: impl FnOnce(&str) -> String) {
+        let (file, new) = (self.dir.path().join("tidegate.toml"), self.dir.path().join("new"));
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        std::fs::write(&new, edit(&text)).expect("written");
+        std::fs::rename(new, file).expect("renamed");
+    }
+
     /// Sends it a signal, such as `-TERM`.
     pub fn signal(&self, signal: &str) {
         self.running.as_ref().expect("it runs").signal(signal);
