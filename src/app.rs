@@ -37,6 +37,7 @@ use crate::http::listen::tls::Tls;
 use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::schemas::Schemas;
 use crate::session::{Pump, Sessions};
 use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
@@ -76,6 +77,10 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
+    let schemas = match with_demo {
+        true => Arc::new(Schemas::of_documents(demo::schemas())),
+        false => schemas(config, &catalog)?,
+    };
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, (&identity, room), &metrics)?;
@@ -114,6 +119,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     }
     let front = Front {
         catalog: Arc::clone(&catalog),
+        schemas,
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
@@ -145,6 +151,7 @@ fn http_settings(config: &Config) -> http::Settings {
     http::Settings {
         compress: config.session.compress,
         soft_refusals: config.session.soft_refusals,
+        other_paths: if config.intake { intake::paths() } else { serde_json::Map::new() },
         ..Default::default()
     }
 }
@@ -161,6 +168,14 @@ async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
         tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
         tasks.abort_all();
     }
+}
+
+/// What the streams' events look like.
+///
+/// # Errors
+/// When a schema cannot be used.
+pub fn schemas(config: &Config, catalog: &Catalog) -> anyhow::Result<Arc<Schemas>> {
+    Schemas::load(&config.schemas, catalog).context("read the schemas")
 }
 
 /// Who may use `/admin/`.

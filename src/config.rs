@@ -18,11 +18,13 @@ use crate::event::TopicName;
 mod limits;
 mod memory;
 mod reader;
+mod schemas;
 mod state;
 
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
+pub use schemas::SchemasConfig;
 pub use state::StateConfig;
 
 /// Everything that is wrong with a config.
@@ -140,6 +142,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What operators decide while it runs.
     pub state: StateConfig,
+    /// What the streams' events look like.
+    pub schemas: SchemasConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
 }
@@ -211,7 +215,8 @@ impl Config {
         let enabled = intake.flag("enabled", false, found);
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
-        let streams = streams(root.table("streams", found), found);
+        let mut schemas = SchemasConfig::read(&mut root, found);
+        let streams = streams(root.table("streams", found), &mut schemas, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -229,6 +234,7 @@ impl Config {
             session,
             limits,
             state,
+            schemas,
             intake,
         })
     }
@@ -255,6 +261,7 @@ impl Config {
             session,
             limits,
             state,
+            schemas: SchemasConfig::default(),
             intake: true,
         }
     }
@@ -409,7 +416,11 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, stall, shards, compress }
 }
 
-fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
+fn streams(
+    table: Option<&Table>,
+    schemas: &mut SchemasConfig,
+    found: &mut Findings,
+) -> Vec<Stream> {
     let mut all = Vec::new();
     let mut taken: HashMap<Arc<str>, String> = HashMap::new();
     for (name, value) in table.into_iter().flatten() {
@@ -420,6 +431,7 @@ fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
         };
         let mut section = Section::new(&path, Some(table));
         let stream = stream(name, &mut section, found);
+        schemas.read_file_of(name, &mut section, found);
         section.finish(found);
         for any_name in stream.aliases.iter().chain([&stream.name]) {
             if any_name.is_empty() || any_name.contains([',', '/', '%', '?', '#']) {

@@ -37,9 +37,11 @@ mod body;
 pub mod event;
 #[cfg(test)]
 pub(crate) mod memory;
+mod openapi;
 
 use answer::{Asked, Outcome, Rejection};
 use event::{BadEvent, Envelope};
+pub use openapi::paths;
 
 /// Bodies are accounted in units of this many bytes.
 const UNIT_BYTES: usize = 1024;

@@ -23,7 +23,7 @@ use crate::source::SinkError;
 
 /// Seconds after which a writer that met a 503 may come again.
 const RETRY_AFTER_S: u64 = 5;
-const ACCEPTED: &str = "application/json or application/x-ndjson";
+pub(super) const ACCEPTED: &str = "application/json or application/x-ndjson";
 
 /// Why no event was looked at.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ mod checker;
 mod clients;
 mod compression;
 mod delivery;
+mod documents;
 mod golden;
 mod house_style;
 mod http_contract;
