@@ -125,9 +125,18 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         settings: http_settings(config),
     };
-    let sink = config.intake.then(|| Arc::clone(&ground.sink));
-    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
-    let router = http::router(front, extra.unwrap_or_default());
+    let mut extra = axum::Router::new();
+    if config.intake {
+        let settings = intake_settings(config, &catalog)?;
+        let intake = IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics);
+        extra = intake::router(Arc::clone(&intake));
+        let stopping = shutdown.clone();
+        tasks.spawn(async move {
+            stopping.cancelled().await;
+            intake.settled().await;
+        });
+    }
+    let router = http::router(front, extra);
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
@@ -176,6 +185,11 @@ async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
 /// When a schema cannot be used.
 pub fn schemas(config: &Config, catalog: &Catalog) -> anyhow::Result<Arc<Schemas>> {
     Schemas::load(&config.schemas, catalog).context("read the schemas")
+}
+
+fn intake_settings(config: &Config, catalog: &Catalog) -> anyhow::Result<intake::Settings> {
+    let schemas = schemas(config, catalog)?;
+    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
 }
 
 /// Who may use `/admin/`.

@@ -146,6 +146,8 @@ pub struct Config {
     pub schemas: SchemasConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
+    /// It puts `meta.id`, `meta.dt` and `meta.request_id` in where they are missing.
+    pub intake_fills_meta: bool,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -213,6 +215,7 @@ impl Config {
         let limits = LimitsConfig::read(&mut root, found);
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
+        let fill_meta = intake.flag("fill_meta", true, found);
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
         let mut schemas = SchemasConfig::read(&mut root, found);
@@ -236,6 +239,7 @@ impl Config {
             state,
             schemas,
             intake,
+            intake_fills_meta: fill_meta,
         })
     }
 
@@ -263,6 +267,7 @@ impl Config {
             state,
             schemas: SchemasConfig::default(),
             intake: true,
+            intake_fills_meta: true,
         }
     }
 

@@ -156,6 +156,8 @@ pub const INTAKE_WAIT: Duration = Duration::from_secs(5);
 pub const INTAKE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events of one body.
 pub const INTAKE_EVENTS_MAX: usize = 10_000;
+/// Bytes of what one answer says of events that were refused.
+pub const INTAKE_DETAILS_BYTES_MAX: usize = 256 * 1024;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
 

@@ -122,6 +122,8 @@ pub struct Metrics {
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
+    /// Events for which the writer did not wait, and that were not written (or may not have been).
+    pub intake_lost: Counter,
     /// What the gate counts besides streams.
     pub gate: GateMetrics,
     /// What operators decide at run time.
@@ -183,6 +185,10 @@ impl Metrics {
                 "TLS handshakes that failed, by reason"
             ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            intake_lost: metric!(
+                "tidegate_intake_lost_events",
+                "Events answered with 202 that were not written, or may not have been"
+            ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
             combinations: Mutex::default(),

@@ -140,6 +140,13 @@ impl Schemas {
         self.by_uri.get(named).or_else(newest)
     }
 
+    /// Whether there is anything that an event of this stream must fit.
+    #[must_use]
+    pub fn are_for(&self, stream: &Stream) -> bool {
+        let by_uri = !self.by_uri.is_empty() && stream.schema.is_some();
+        by_uri || self.of_streams.contains_key(&*stream.name)
+    }
+
     /// What an event of this stream must fit; `None`: anything is taken. `named` is its `$schema`.
     ///
     /// # Errors
@@ -152,7 +159,7 @@ impl Schemas {
         if let Some(own) = self.of_streams.get(&*stream.name) {
             return Ok(Some(own));
         }
-        let Some(of_stream) = stream.schema.as_deref().filter(|_| !self.by_uri.is_empty()) else {
+        let Some(of_stream) = stream.schema.as_deref().filter(|_| self.are_for(stream)) else {
             return Ok(None);
         };
         let title = title(of_stream);

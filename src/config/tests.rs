@@ -25,6 +25,8 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(example.session, least.session);
     assert_eq!(example.limits, least.limits);
     assert_eq!(example.intake, least.intake);
+    assert_eq!(example.intake_fills_meta, least.intake_fills_meta);
+    assert_eq!(example.schemas, least.schemas);
     // The other source stands there as a comment, and has to be right as well.
     let (head, kafka) = EXAMPLE.split_once("[kafka.main]").expect("the first source");
     let (_, embedded) = kafka.split_once("#! ").expect("the other source");

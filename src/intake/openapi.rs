@@ -11,6 +11,7 @@ use super::answer::{self, ACCEPTED, Asked, Outcome, Rejection};
 use super::event::BadEvent;
 use crate::event::{Offset, Partition, TopicName};
 use crate::limits;
+use crate::schemas::Misfit;
 use crate::source::SinkError;
 
 /// The intake's paths.
@@ -20,8 +21,8 @@ pub fn paths() -> Map<String, Value> {
         "summary": "Events in", "operationId": "sendEvents", "tags": ["intake"],
         "description": format!(
             "One event, an array of events, or one event a line. An event's stream is \
-             `meta.stream`, its key `meta.key`, and its time `meta.dt`. What is acknowledged is \
-             durable. At most {} events in {} bytes; no web page may write, so a request with \
+             `meta.stream`, its key `meta.key`, and its time `meta.dt`. `meta.id` and `meta.dt` may \
+             be put in where they are missing. What is acknowledged is durable. At most {} events in {} bytes; no web page may write, so a request with \
              `Origin` is refused.",
             limits::INTAKE_EVENTS_MAX,
             limits::INTAKE_BODY_BYTES_MAX,
@@ -43,10 +44,21 @@ pub fn paths() -> Map<String, Value> {
 }
 
 fn parameters() -> Value {
-    json!([{
-        "name": "stream", "in": "query", "schema": { "type": "string" },
-        "description": "Only events of this stream are taken.",
-    }])
+    json!([
+        {
+            "name": "stream", "in": "query", "schema": { "type": "string" },
+            "description": "Only events of this stream are taken.",
+        },
+        {
+            "name": "hasty", "in": "query",
+            "schema": { "type": "string", "enum": ["true", "false"] },
+            "description": "Do not wait until the events are durable.",
+        },
+        {
+            "name": "X-Request-Id", "in": "header", "schema": { "type": "string" },
+            "description": "Put into `meta.request_id` where that is missing.",
+        },
+    ])
 }
 
 fn event() -> Value {
@@ -95,13 +107,25 @@ fn answers() -> Vec<(String, Response)> {
     let topic = || TopicName::new("eqiad.mediawiki.page-create").expect("legal");
     let taken = || Outcome::Appended(topic(), Ok((Partition(0), Offset(812))));
     let bad = || Outcome::Bad(BadEvent::NoStream);
+    let misfit = || {
+        let findings = ["`rev_id` is \"7\"; an integer is accepted", "`page_title` is missing"];
+        Outcome::Bad(BadEvent::Misfit(Misfit {
+            schema: "/mediawiki/revision/create/2.0.0".to_owned(),
+            findings: findings.map(str::to_owned).into(),
+            more: false,
+        }))
+    };
     let full = SinkError::Unavailable("embedded".into(), "the disk is full".into());
     let later = Outcome::Appended(topic(), Err(full));
     let of = |says: &str, outcomes| (says.to_owned(), answer::outcomes(&asked, outcomes));
     let why = |says: &str, why| (says.to_owned(), answer::rejected(&asked, &why));
     vec![
         of("All events are durable.", vec![taken()]),
-        of("Some are; each result says its own.", vec![taken(), bad()]),
+        of(
+            "All events are good (`hasty`): they will be written, and nobody waits for it.",
+            vec![Outcome::Hasty(topic())],
+        ),
+        of("Some are; each result says its own.", vec![taken(), bad(), misfit()]),
         of("None is, and none would be if it were sent again.", vec![bad()]),
         why("Web pages may not write.", Rejection::Origin),
         why("Not with this method.", Rejection::Method),
@@ -132,6 +156,7 @@ fn results() -> Value {
                     "type": "object", "required": ["status"],
                     "properties": {
                         "status": number, "type": text, "detail": text,
+                        "errors": { "type": "array", "items": text },
                         "topic": text, "partition": number, "offset": number,
                     },
                 },
