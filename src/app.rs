@@ -27,6 +27,7 @@ use crate::config::{
 use crate::feed::Hub;
 use crate::feed::history::History;
 use crate::feed::lines::Lines;
+use crate::feed::redact::Redactor;
 use crate::gate::Gate;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
@@ -285,7 +286,9 @@ fn readers(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let lines = Lines::new(catalog, None, bytes(config.limits.event_bytes), Arc::clone(metrics));
+    let redact = Redactor::new(&config.redact, catalog, Arc::clone(metrics));
+    let event_bytes = bytes(config.limits.event_bytes);
+    let lines = Lines::new(catalog, redact, event_bytes, Arc::clone(metrics));
     let settings = feed::Settings {
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),

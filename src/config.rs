@@ -18,12 +18,14 @@ use crate::event::TopicName;
 mod limits;
 mod memory;
 mod reader;
+mod redact;
 mod schemas;
 mod state;
 
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
+pub use redact::{Condition, RedactRule, Redaction};
 pub use schemas::SchemasConfig;
 pub use state::StateConfig;
 
@@ -142,6 +144,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What operators decide while it runs.
     pub state: StateConfig,
+    /// What of which events nobody is shown.
+    pub redact: Vec<Arc<RedactRule>>,
     /// What the streams' events look like.
     pub schemas: SchemasConfig,
     /// `POST /v1/events` is served.
@@ -220,6 +224,7 @@ impl Config {
         let state = StateConfig::read(&mut root, found);
         let mut schemas = SchemasConfig::read(&mut root, found);
         let streams = streams(root.table("streams", found), &mut schemas, found);
+        let redact = redact::rules(&mut root, &streams, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -237,6 +242,7 @@ impl Config {
             session,
             limits,
             state,
+            redact,
             schemas,
             intake,
             intake_fills_meta: fill_meta,
@@ -265,6 +271,7 @@ impl Config {
             session,
             limits,
             state,
+            redact: Vec::new(),
             schemas: SchemasConfig::default(),
             intake: true,
             intake_fills_meta: true,

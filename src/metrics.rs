@@ -52,6 +52,13 @@ pub struct ByStreamReason {
     pub reason: &'static str,
 }
 
+/// By rule of redaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByRule {
+    /// The rule's name in the config.
+    pub rule: String,
+}
+
 /// By content encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByEncoding {
@@ -102,6 +109,8 @@ pub struct Metrics {
     pub delivered_bytes: Family<ByEncoding, Counter>,
     /// Records that are no event, each time a feed or a replay passed over one.
     pub events_skipped: Family<ByStreamReason, Counter>,
+    /// Records of which something was hidden, each time a feed or a replay made a line of one.
+    pub events_redacted: Family<ByRule, Counter>,
     /// Gaps said to readers, by reason.
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
@@ -168,6 +177,10 @@ impl Metrics {
             events_skipped: metric!(
                 "tidegate_events_skipped",
                 "Records that are no event, by stream and reason"
+            ),
+            events_redacted: metric!(
+                "tidegate_events_redacted",
+                "Records of which something was hidden, by rule"
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),

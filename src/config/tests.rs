@@ -81,6 +81,38 @@ fn all_mistakes_are_told_at_once_with_key_and_what_is_accepted() {
 }
 
 #[test]
+fn mistakes_in_rules_of_redaction_are_told_with_their_keys() {
+    let rules = r#"
+        [redact.a]
+        streams = ["recentchang"]
+        match = { "meta.offset" = ["1"], "x..y" = "1", "z" = [1.5] }
+        remove = ["meta.topic", ""]
+        replace = { t = 2026-01-01 }
+        [redact.b]
+        matches = {}
+        [mediawiki_redacted_pages]
+        ruwiki = []
+        "#;
+    let all = mistakes(&format!("{LEAST}{rules}"));
+    let expected = [
+        "redact.a.streams: found \"recentchang\"; the name of a stream",
+        "redact.a.match.\"meta.offset\": `meta.offset` is set by the gateway",
+        "redact.a.match.\"x..y\": found \"x..y\"; names of fields with dots",
+        "redact.a.match.\"z\": names nothing; a list of texts",
+        "redact.a.remove: found \"\"; names of fields",
+        "redact.a.replace.\"t\": a text, a number, true, false",
+        "redact.a: `meta.topic` is the event's position",
+        "redact.b.remove: takes nothing out",
+        "redact.b.matches: there is no such key; did you mean `match`?",
+        "mediawiki_redacted_pages.ruwiki: names nothing",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for (found, expected) in all.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
 fn one_source_is_accepted_and_no_more() {
     let streams = "[streams.a]\ntopics = [\"a\"]\n";
     assert!(mistakes(streams)[0].starts_with("kafka.NAME: is missing"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::redact::Redactor;
 use super::render::{Skipped, render};
 use crate::catalog::Catalog;
 use crate::event::{Record, TopicName, TopicPartition};
@@ -14,17 +15,11 @@ use crate::metrics::{ByStreamReason, Metrics};
 /// A record's data line with its `\n`, or why it has none.
 pub type Line = Result<Bytes, Skipped>;
 
-/// Changes a record before it is rendered, cached or shown: the seam for redaction.
-pub trait Redact: Send + Sync + std::fmt::Debug {
-    /// The record as readers may see it. Offset and time must stay.
-    fn redact(&self, tp: &TopicPartition, record: &Record) -> Option<Record>;
-}
-
 /// Makes data lines.
 #[derive(Debug)]
 pub struct Lines {
     streams_of: HashMap<TopicName, Vec<String>>,
-    redact: Option<Arc<dyn Redact>>,
+    redact: Option<Arc<Redactor>>,
     event_bytes_max: usize,
     metrics: Arc<Metrics>,
 }
@@ -34,7 +29,7 @@ impl Lines {
     #[must_use]
     pub fn new(
         catalog: &Catalog,
-        redact: Option<Arc<dyn Redact>>,
+        redact: Option<Arc<Redactor>>,
         event_bytes_max: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -49,10 +44,8 @@ impl Lines {
 
     /// The record's data line.
     pub fn line(&self, tp: &TopicPartition, record: &Record) -> Line {
-        let redacted = self.redact.as_ref().and_then(|r| r.redact(tp, record));
-        let record = redacted.as_ref().unwrap_or(record);
         let too_large = record.value.as_ref().is_some_and(|v| v.len() > self.event_bytes_max);
-        let line = if too_large { Err(Skipped::TooLarge) } else { render(tp, record) };
+        let line = if too_large { Err(Skipped::TooLarge) } else { self.shown(tp, record) };
         if let Err(skipped) = &line {
             for stream in self.streams_of.get(&tp.topic).into_iter().flatten() {
                 let label = ByStreamReason { stream: stream.clone(), reason: skipped.as_str() };
@@ -60,5 +53,10 @@ impl Lines {
             }
         }
         line
+    }
+
+    fn shown(&self, tp: &TopicPartition, record: &Record) -> Line {
+        let redacted = self.redact.as_ref().and_then(|r| r.redact(&tp.topic, record));
+        render(tp, redacted.as_ref().unwrap_or(record))
     }
 }

@@ -20,5 +20,6 @@ mod operators;
 mod positions;
 mod proxy_protocol;
 mod pump;
+mod redaction;
 mod support;
 mod tokens;
