@@ -41,6 +41,7 @@ use crate::http::listen::tls::Tls;
 use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::schemas::Schemas;
 use crate::session::{Pump, Sessions};
 use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
@@ -94,6 +95,10 @@ async fn serve(
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = catalog::Current::from(Arc::new(config.catalog()));
+    let schemas = match with_demo {
+        true => Arc::new(Schemas::of_documents(demo::schemas())),
+        false => schemas(config, &catalog.now())?,
+    };
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
@@ -147,14 +152,24 @@ async fn serve(
     }
     let front = Front {
         catalog: catalog.clone(),
+        schemas,
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
         settings: http_settings(config),
     };
-    let sink = config.intake.then(|| Arc::clone(&ground.sink));
-    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
-    let router = http::router(front, extra.unwrap_or_default());
+    let mut extra = axum::Router::new();
+    if config.intake {
+        let settings = intake_settings(config, &catalog.now())?;
+        let intake = IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics);
+        extra = intake::router(Arc::clone(&intake));
+        let stopping = shutdown.clone();
+        tasks.spawn(async move {
+            stopping.cancelled().await;
+            intake.settled().await;
+        });
+    }
+    let router = http::router(front, extra);
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
@@ -181,8 +196,25 @@ fn http_settings(config: &Config) -> http::Settings {
     http::Settings {
         compress: config.session.compress,
         soft_refusals: config.session.soft_refusals,
+        other_paths: if config.intake { intake::paths() } else { serde_json::Map::new() },
         ..Default::default()
     }
+}
+
+/// What the streams' events look like.
+///
+/// # Errors
+/// When a schema cannot be used.
+pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Arc<Schemas>> {
+    Schemas::load(&config.schemas, catalog).context("read the schemas")
+}
+
+fn intake_settings(
+    config: &Config,
+    catalog: &catalog::Catalog,
+) -> anyhow::Result<intake::Settings> {
+    let schemas = schemas(config, catalog)?;
+    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
 }
 
 /// Who may use `/admin/`.
@@ -294,8 +326,8 @@ fn readers(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let lines =
-        Lines::new(&catalog.now(), None, bytes(config.limits.event_bytes), Arc::clone(metrics));
+    let event_bytes = bytes(config.limits.event_bytes);
+    let lines = Lines::new(&catalog.now(), &config.redact, event_bytes, Arc::clone(metrics));
     let settings = feed::Settings {
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),
