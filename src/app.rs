@@ -31,6 +31,7 @@ use crate::gate::Gate;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
 use crate::gate::tokens::TokenHash;
+use crate::health::Board;
 use crate::http::Front;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
@@ -45,6 +46,7 @@ use crate::source::{Sink, Source};
 use crate::{admin, config, demo, feed, gate, http, intake, limits, log, session, source};
 
 mod descriptors;
+mod health;
 
 /// What a configuration stands on.
 struct Ground {
@@ -84,12 +86,9 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let addresses = (public.addr(), admin.addr());
     let readiness = Arc::new(admin::Readiness::default());
     let started = readiness.latch("started");
-    let desk = Arc::new(Admin {
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
-        access: access(config)?,
-        controls: OnceLock::new(),
-    });
+    readiness.needs_descriptors_below(room.descriptors_max);
+    let board = health::board(config, &catalog, &metrics);
+    let desk = desk(access(config)?, (&readiness, &board), &metrics);
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
@@ -107,6 +106,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
     let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
+    let watch = health::watch(config, &board, (&hub, &catalog), &metrics);
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
         let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
@@ -116,6 +116,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         catalog: Arc::clone(&catalog),
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
+        health: board,
         metrics: Arc::clone(&metrics),
         settings: http_settings(config),
     };
@@ -132,6 +133,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     readiness.drain();
     shutdown.cancel();
     end(tasks, &gate, &sessions).await;
+    watch.abort();
     tail.abort();
     sharing.abort();
     if let Some(log) = ground.log {
@@ -161,6 +163,21 @@ async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
         tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
         tasks.abort_all();
     }
+}
+
+/// What the admin port shows before the parts behind it have started.
+fn desk(
+    access: Access,
+    (readiness, health): (&Arc<admin::Readiness>, &Arc<Board>),
+    metrics: &Arc<Metrics>,
+) -> Arc<Admin> {
+    Arc::new(Admin {
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        health: Arc::clone(health),
+        access,
+        controls: OnceLock::new(),
+    })
 }
 
 /// Who may use `/admin/`.

@@ -15,11 +15,13 @@ use toml::Table;
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
 
+mod health;
 mod limits;
 mod memory;
 mod reader;
 mod state;
 
+pub use self::health::{CanaryConfig, HealthConfig};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
@@ -142,6 +144,10 @@ pub struct Config {
     pub state: StateConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
+    /// When something counts as broken.
+    pub health: HealthConfig,
+    /// What is tried out.
+    pub canary: CanaryConfig,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -212,6 +218,8 @@ impl Config {
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
         let streams = streams(root.table("streams", found), found);
+        let health = HealthConfig::read(&mut root, &streams, found);
+        let canary = CanaryConfig::read(&mut root, &streams, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -230,6 +238,8 @@ impl Config {
             limits,
             state,
             intake,
+            health,
+            canary,
         })
     }
 
@@ -240,6 +250,8 @@ impl Config {
         let session = session(None, &mut found);
         let limits = LimitsConfig::read(&mut Section::new("", None), &mut found);
         let state = StateConfig::read(&mut Section::new("", None), &mut found);
+        let health = HealthConfig::read(&mut Section::new("", None), &streams, &mut found);
+        let canary = CanaryConfig::read(&mut Section::new("", None), &streams, &mut found);
         let mut embedded = Section::new("embedded", None);
         let mut embedded = self::embedded(&mut embedded, &mut found);
         embedded.data_dir = data_dir.to_owned();
@@ -256,6 +268,8 @@ impl Config {
             limits,
             state,
             intake: true,
+            health,
+            canary,
         }
     }
 

@@ -38,6 +38,7 @@ mod pace;
 pub mod recent;
 pub mod render;
 pub mod ring;
+mod standing;
 pub mod tail;
 pub mod vector;
 
@@ -49,6 +50,7 @@ pub use pace::Paced;
 use pace::{Full, Pace};
 use recent::Recent;
 use ring::Ring;
+pub use standing::Standing;
 use tail::{Remembered, TailRecord, Tails};
 use vector::{Cursor, Slot, Vector};
 

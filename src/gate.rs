@@ -237,6 +237,9 @@ impl Knock {
         }
         let displaced = match state.books.enter(&self.client) {
             Entered::Full => {
+                if state.books.is_under_share(key) {
+                    gate.metrics.gate.refused_under_share.inc();
+                }
                 drop(state);
                 return Err(gate.refused_to(key, Refusal::Full));
             }

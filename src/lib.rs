@@ -21,6 +21,8 @@ pub mod feed;
 pub mod gate;
 pub mod session;
 
+pub mod health;
+
 pub mod http;
 pub mod intake;
 

@@ -187,6 +187,13 @@ pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// How often it is looked how everything is.
+pub const HEALTH_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is not heard of for longer is critical.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(30);
+/// A process whose watch has not run for longer is stuck (`/healthz`).
+pub const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 /// Answers of the admin port that are under way when it ends have this long.
 pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);
 

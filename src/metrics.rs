@@ -15,9 +15,11 @@ use prometheus_client::registry::Registry;
 
 mod control;
 mod gate;
+mod health;
 
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
+pub use health::{ByCanary, ByHealth, HealthMetrics};
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
 const COMBINATIONS_MAX: usize = 1000;
@@ -126,6 +128,8 @@ pub struct Metrics {
     pub gate: GateMetrics,
     /// What operators decide at run time.
     pub control: ControlMetrics,
+    /// How everything is.
+    pub health: HealthMetrics,
 }
 
 impl Metrics {
@@ -133,6 +137,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let (mut registry, mut described) = (Registry::default(), Vec::new());
+        let health = HealthMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
@@ -185,6 +190,7 @@ impl Metrics {
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
+            health,
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),

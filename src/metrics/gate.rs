@@ -13,6 +13,8 @@ pub struct GateMetrics {
     pub connections_waiting: Gauge,
     /// Connections that were ended for what they did or did not do, by reason.
     pub connections_ended: Family<ByReason, Counter>,
+    /// Streams refused for want of room to clients that hold less than their share.
+    pub refused_under_share: Counter,
     /// Readers that have a turn at reading history now.
     pub catchups_running: Gauge,
     /// Readers that wait for one.
@@ -53,6 +55,12 @@ impl GateMetrics {
             (registry, described),
             ("tidegate_connections_ended", help),
             &this.connections_ended,
+        );
+        let help = "Streams refused for want of room to clients that hold less than their share";
+        register(
+            (registry, described),
+            ("tidegate_refusals_under_share", help),
+            &this.refused_under_share,
         );
         this
     }

@@ -14,6 +14,7 @@ use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
 use tidegate::gate::crowd::Crowd;
 use tidegate::gate::{Gate, Settings as GateSettings};
+use tidegate::health::{Board, Plan};
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::limits::STALL_MAX;
 use tidegate::metrics::{ByReason, Metrics};
@@ -99,6 +100,7 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
         catalog: Arc::new(catalog()),
         gate: Arc::clone(&gate),
         sessions: sessions_without_source(&gate, &metrics),
+        health: health(&metrics),
         metrics,
         settings,
     };
@@ -108,6 +110,11 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
     let extra =
         Router::new().route("/v1/events", post(async || "taken")).route("/breaks", get(breaks));
     (router(front, extra), gate)
+}
+
+/// A board that nobody has put anything on.
+pub(super) fn health(metrics: &Arc<Metrics>) -> Arc<Board> {
+    Board::new(Plan::of("source", &catalog()), Arc::clone(metrics))
 }
 
 /// Sessions over a source that is known to be down.
@@ -165,6 +172,7 @@ impl Live {
             catalog: Arc::new(catalog()),
             gate: Arc::clone(&gate),
             sessions: Arc::clone(&sessions),
+            health: health(&metrics),
             metrics: Arc::clone(&metrics),
             settings: Settings::default(),
         };
