@@ -106,7 +106,8 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
     let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
-    let watch = health::watch(config, &board, (&hub, &catalog), &metrics);
+    let carried = (&hub, &catalog, &ground.sink);
+    let watch = health::watch(config, &board, carried, addresses.0, &metrics);
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
         let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
@@ -116,12 +117,13 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         catalog: Arc::clone(&catalog),
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
-        health: board,
+        health: Arc::clone(&board),
         metrics: Arc::clone(&metrics),
         settings: http_settings(config),
     };
     let sink = config.intake.then(|| Arc::clone(&ground.sink));
-    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
+    let extra =
+        sink.map(|sink| intake::router(IntakeState::new(catalog, sink, Arc::clone(&metrics))));
     let router = http::router(front, extra.unwrap_or_default());
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });

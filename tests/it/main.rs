@@ -3,6 +3,7 @@
 mod blocks;
 mod browser;
 mod burst;
+mod canaries;
 mod catchup;
 mod checker;
 mod clients;
@@ -19,6 +20,7 @@ mod log_commands;
 mod nginx;
 mod operators;
 mod positions;
+mod probe;
 mod proxy_protocol;
 mod pump;
 mod support;
