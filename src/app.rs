@@ -106,7 +106,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
     let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
-    let carried = (&hub, &catalog, &ground.sink);
+    let carried = (&hub, &catalog, &sessions, &ground.sink);
     let watch = health::watch(config, &board, carried, addresses.0, &metrics);
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
@@ -286,7 +286,7 @@ fn readers(
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
-    let gate = Gate::new(gate_settings(&config.limits, identity, room), Arc::clone(metrics));
+    let gate = Gate::new(gate_settings(config, identity, room), Arc::clone(metrics));
     let settings = session::Settings {
         keepalive: config.session.keepalive,
         lifetime: config.session.lifetime,
@@ -308,7 +308,9 @@ fn readers(
     Ok((gate, sessions, hub))
 }
 
-fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {
+fn gate_settings(config: &Config, identity: Identity, room: Room) -> gate::Settings {
+    let Config { limits, access_log: access_lines, .. } = config;
+    let access_lines = *access_lines;
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let or_all = |n: usize| if n == 0 { usize::MAX } else { n };
     let feeds = match limits.feeds_per_client {
@@ -324,6 +326,7 @@ fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate:
             of_client: or_all(number(limits.catchups_per_client)),
         },
         feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts },
+        access_lines,
     }
 }
 

@@ -15,12 +15,14 @@ use toml::Table;
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
 
+mod access_log;
 mod health;
 mod limits;
 mod memory;
 mod reader;
 mod state;
 
+pub use self::access_log::Addresses;
 pub use self::health::{CanaryConfig, HealthConfig};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
@@ -148,6 +150,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// What is tried out.
     pub canary: CanaryConfig,
+    /// What the log says of addresses, if each stream's end has a line.
+    pub access_log: Option<Addresses>,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -220,6 +224,7 @@ impl Config {
         let streams = streams(root.table("streams", found), found);
         let health = HealthConfig::read(&mut root, &streams, found);
         let canary = CanaryConfig::read(&mut root, &streams, found);
+        let access_log = access_log::read(&mut root, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -240,6 +245,7 @@ impl Config {
             intake,
             health,
             canary,
+            access_log,
         })
     }
 
@@ -270,6 +276,7 @@ impl Config {
             intake: true,
             health,
             canary,
+            access_log: None,
         }
     }
 

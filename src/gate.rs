@@ -20,9 +20,11 @@ use http::HeaderMap;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::config::Addresses;
 use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 
+mod addresses;
 mod agents;
 mod blocked;
 pub mod blocks;
@@ -93,6 +95,8 @@ pub struct Settings {
     pub catchups: Budget,
     /// What a client may start of feeds.
     pub feeds: feeds::Limits,
+    /// Whether each stream's end has a line in the log, and what it says of addresses.
+    pub access_lines: Option<Addresses>,
 }
 
 #[derive(Debug)]
@@ -187,6 +191,16 @@ impl Permit {
             .then(|| gate.seated(&gate.lock(), self.seat, Instant::now()))?
     }
 
+    /// Whose it is and what may be said of its address, if every end has a line.
+    #[must_use]
+    pub fn access_line(&self) -> Option<(Seated, String)> {
+        let gate = &self.gate;
+        let policy = gate.terms().settings.access_lines?;
+        let seated = gate.seated(&gate.lock(), self.seat, Instant::now())?;
+        let said = addresses::said(policy, seated.address);
+        Some((seated, said))
+    }
+
     fn client(&self) -> ClientKey {
         let client = self.gate.lock().seats.get(&self.seat).map(|seat| seat.key);
         client.expect("it has a seat until its drop")
@@ -278,7 +292,7 @@ impl Settings {
             budgets: Vec::new(),
         };
         let (catchups, feeds) = (Budget::UNLIMITED, feeds::Limits::UNLIMITED);
-        Self { identity, streams_max, opens: None, catchups, feeds }
+        Self { identity, streams_max, opens: None, catchups, feeds, access_lines: None }
     }
 }
 
@@ -456,6 +470,7 @@ impl Gate {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.streams_open.set(number(books.open()));
         self.metrics.clients.set(number(books.clients()));
+        self.metrics.gate.fair_level.set(number(books.fair_level()));
         self.metrics.greediest_client_permille.set(books.greediest_share_permille().into());
     }
 

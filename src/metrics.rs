@@ -68,6 +68,12 @@ pub struct BySource {
     pub source: String,
 }
 
+/// By version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByVersion {
+    version: &'static str,
+}
+
 /// A metric as it is documented.
 #[derive(Clone, Copy, Debug)]
 pub struct Described {
@@ -108,6 +114,8 @@ pub struct Metrics {
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
     pub feeds: Gauge,
+    /// Bytes of frames that the feeds' rings keep.
+    pub ring_bytes: Gauge,
     /// Bytes of raw records that the tails keep.
     pub tail_bytes: Gauge,
     /// Bytes that the history cache holds.
@@ -118,6 +126,8 @@ pub struct Metrics {
     pub fell_behind: Counter,
     /// Readers in catch-up now.
     pub catchup_readers: Gauge,
+    /// Records that the reader in catch-up that is furthest behind has still to pass.
+    pub catchup_lag: Gauge,
     /// 1 while the source answers.
     pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
@@ -137,6 +147,10 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let (mut registry, mut described) = (Registry::default(), Vec::new());
+        let build: Family<ByVersion, Gauge> = Family::default();
+        let help = "Always 1; the version of this program";
+        register((&mut registry, &mut described), ("tidegate_build_info", help), &build);
+        build.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
         let health = HealthMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
@@ -174,6 +188,7 @@ impl Metrics {
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
+            ring_bytes: metric!("tidegate_ring_bytes", "Bytes of frames in the feeds' rings"),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
             history_cache_bytes: metric!(
                 "tidegate_history_cache_bytes",
@@ -182,6 +197,10 @@ impl Metrics {
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
+            catchup_lag: metric!(
+                "tidegate_catchup_lag_events",
+                "What the reader in catch-up that is furthest behind has still to pass"
+            ),
             source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
             tls_handshakes_failed: metric!(
                 "tidegate_tls_handshakes_failed",

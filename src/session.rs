@@ -147,6 +147,12 @@ impl Sessions {
         self.hub.recent(&stream.topics, now)
     }
 
+    /// Records that the reader in catch-up that is furthest behind has still to pass.
+    #[must_use]
+    pub fn furthest_behind(&self) -> u64 {
+        self.shared.roll.furthest_behind()
+    }
+
     /// From now on every stream ends after the event that it is at.
     pub fn drain(&self) {
         self.shared.drain.send_replace(true);
@@ -416,6 +422,23 @@ impl Presence {
         );
     }
 
+    /// The line of how it was, where each stream has one.
+    fn access_line(&self, seated: &Seated, client: &str) {
+        let streams: Vec<_> = self.of.streams.iter().map(|by| by.stream.as_str()).collect();
+        tracing::info!(
+            target: telemetry::ACCESS,
+            client,
+            agent = seated.agent.as_deref().unwrap_or_default(),
+            streams = streams.join(","),
+            encoding = self.of.encoding.map_or("identity", Encoding::as_str),
+            events = self.got.events,
+            bytes = self.got.bytes,
+            seconds = seated.age.as_secs_f64(),
+            reason = self.reason.as_str(),
+            "stream"
+        );
+    }
+
     /// Why it has to go, if it has.
     fn told(&self) -> Option<EndReason> {
         self.permit.told().as_ref().map(EndReason::from)
@@ -439,6 +462,9 @@ impl Drop for Presence {
         tracing::debug!(?streams, reason, "stream ended");
         if let Some(seated) = self.permit.to_be_logged() {
             self.log(&seated);
+        }
+        if let Some((seated, client)) = self.permit.access_line() {
+            self.access_line(&seated, &client);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::health::watch::{self, Watch};
 use crate::health::{Board, Plan, Terms};
 use crate::limits::HEARD_WITHIN;
 use crate::metrics::Metrics;
+use crate::session::Sessions;
 use crate::source::Sink;
 use crate::visit::{self, Way};
 
@@ -48,7 +49,7 @@ pub(super) fn board(config: &Config, catalog: &Catalog, metrics: &Arc<Metrics>) 
 pub(super) fn watch(
     config: &Config,
     board: &Arc<Board>,
-    (hub, catalog, sink): (&Arc<Hub>, &Arc<Catalog>, &Arc<dyn Sink>),
+    (hub, catalog, sessions, sink): (&Arc<Hub>, &Arc<Catalog>, &Arc<Sessions>, &Arc<dyn Sink>),
     public: SocketAddr,
     metrics: &Arc<Metrics>,
 ) -> AbortHandle {
@@ -59,7 +60,7 @@ pub(super) fn watch(
         topics_come_by_themselves: matches!(config.source, SourceConfig::Embedded(_)),
     };
     let board = (Arc::clone(board), source(config).into());
-    let parts = (Arc::clone(hub), Arc::clone(catalog));
+    let parts = (Arc::clone(hub), Arc::clone(catalog), Arc::clone(sessions));
     let watch = Watch::new(board, parts, Arc::clone(metrics), settings);
     tokio::spawn(async { tokio::join!(watch.run(), canaries) }).abort_handle()
 }

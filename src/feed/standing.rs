@@ -17,6 +17,13 @@ pub struct Standing {
 }
 
 impl Hub {
+    /// Bytes of frames that all rings keep.
+    #[must_use]
+    pub fn ring_bytes(&self) -> usize {
+        let feeds: Vec<_> = self.lock().feeds.values().cloned().collect();
+        feeds.iter().map(|feed| feed.ring().bytes()).sum()
+    }
+
     /// Where these topics stand now.
     #[must_use]
     pub fn standing(&self, topics: &[TopicName]) -> Standing {

@@ -147,7 +147,13 @@ impl Books {
     #[must_use]
     pub fn is_under_share(&self, key: ClientKey) -> bool {
         let seated = self.accounts.get(&key).map_or(0, |a| a.seated) as usize;
-        seated == 0 || seated < self.seats_max / self.accounts.len().max(1)
+        seated == 0 || seated < self.fair_level()
+    }
+
+    /// Streams that each client could hold if all who hold some held alike.
+    #[must_use]
+    pub fn fair_level(&self) -> usize {
+        self.seats_max / self.accounts.len().max(1)
     }
 
     /// Reserves a place among the client's own.

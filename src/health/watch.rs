@@ -19,6 +19,7 @@ use crate::event::{TimestampMs, TopicName};
 use crate::feed::Hub;
 use crate::limits::HEALTH_LOOK_EVERY;
 use crate::metrics::{ByStream, Metrics};
+use crate::session::Sessions;
 
 /// By what it goes.
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ pub struct Watch {
     board: Arc<Board>,
     hub: Arc<Hub>,
     catalog: Arc<Catalog>,
+    sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     settings: Settings,
     source: Arc<str>,
@@ -48,12 +50,12 @@ impl Watch {
     #[must_use]
     pub fn new(
         (board, source): (Arc<Board>, Arc<str>),
-        (hub, catalog): (Arc<Hub>, Arc<Catalog>),
+        (hub, catalog, sessions): (Arc<Hub>, Arc<Catalog>, Arc<Sessions>),
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
         let (flows, room) = (BTreeMap::new(), Room::default());
-        Self { board, hub, catalog, metrics, settings, source, flows, room }
+        Self { board, hub, catalog, sessions, metrics, settings, source, flows, room }
     }
 
     /// Looks until the task is dropped.
@@ -82,6 +84,9 @@ impl Watch {
         for stream in catalog.streams().filter(|_| surveyed) {
             self.look_at_stream(&stream.name, &stream.topics, now);
         }
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.ring_bytes.set(number(self.hub.ring_bytes() as u64));
+        self.metrics.catchup_lag.set(number(self.sessions.furthest_behind()));
         let refused = self.metrics.gate.refused_under_share.get();
         let room = self.room.refused(now, refused);
         self.board.found(Subject::Service, Aspect::Room, now, room);

@@ -9,6 +9,8 @@ use super::{ByReason, Counter, Described, Family, Gauge, register, register_all}
 pub struct GateMetrics {
     /// Streams that may be open at the same time.
     pub streams_max: Gauge,
+    /// Streams that each client could hold if all who hold some held alike.
+    pub fair_level: Gauge,
     /// Connections that carry no stream now.
     pub connections_waiting: Gauge,
     /// Connections that were ended for what they did or did not do, by reason.
@@ -28,6 +30,11 @@ impl GateMetrics {
         let this = Self::default();
         let gauges = [
             ("tidegate_streams_max", "Streams that may be open at once", &this.streams_max),
+            (
+                "tidegate_fair_level_streams",
+                "Streams that each client could hold if all who hold some held alike",
+                &this.fair_level,
+            ),
             (
                 "tidegate_connections_waiting",
                 "Connections that carry no stream now",
