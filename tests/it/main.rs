@@ -1,17 +1,15 @@
-//! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
+//! The integration tests: `support/` is the rig, every other file one behaviour. What loads the whole
+//! machine, or cannot stand that others do, is in `alone.rs`.
 
 mod blocks;
-mod browser;
 mod burst;
 mod canaries;
 mod catchup;
 mod checker;
 mod clients;
 mod compression;
-mod crowds;
 mod delivery;
 mod golden;
-mod hostile;
 mod house_style;
 mod http_contract;
 mod kafka_source;
