@@ -1,6 +1,7 @@
 //! The integration tests: `support/` is the rig, every other file one behaviour. What loads the whole
 //! machine, or cannot stand that others do, is in `alone.rs`.
 
+mod alerts;
 mod blocks;
 mod burst;
 mod canaries;
@@ -9,6 +10,7 @@ mod checker;
 mod clients;
 mod compression;
 mod delivery;
+mod deployed;
 mod golden;
 mod house_style;
 mod http_contract;
