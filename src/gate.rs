@@ -191,16 +191,6 @@ impl Permit {
             .then(|| gate.seated(&gate.lock(), self.seat, Instant::now()))?
     }
 
-    /// Whose it is and what may be said of its address, if every end has a line.
-    #[must_use]
-    pub fn access_line(&self) -> Option<(Seated, String)> {
-        let gate = &self.gate;
-        let policy = gate.terms().settings.access_lines?;
-        let seated = gate.seated(&gate.lock(), self.seat, Instant::now())?;
-        let said = addresses::said(policy, seated.address);
-        Some((seated, said))
-    }
-
     fn client(&self) -> ClientKey {
         let client = self.gate.lock().seats.get(&self.seat).map(|seat| seat.key);
         client.expect("it has a seat until its drop")

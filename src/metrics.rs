@@ -16,10 +16,12 @@ use prometheus_client::registry::Registry;
 mod control;
 mod gate;
 mod health;
+mod source;
 
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
 pub use health::{ByCanary, ByHealth, HealthMetrics};
+pub use source::SourceMetrics;
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
 const COMBINATIONS_MAX: usize = 1000;
@@ -114,8 +116,6 @@ pub struct Metrics {
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
     pub feeds: Gauge,
-    /// Bytes of frames that the feeds' rings keep.
-    pub ring_bytes: Gauge,
     /// Bytes of raw records that the tails keep.
     pub tail_bytes: Gauge,
     /// Bytes that the history cache holds.
@@ -126,8 +126,6 @@ pub struct Metrics {
     pub fell_behind: Counter,
     /// Readers in catch-up now.
     pub catchup_readers: Gauge,
-    /// Records that the reader in catch-up that is furthest behind has still to pass.
-    pub catchup_lag: Gauge,
     /// 1 while the source answers.
     pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
@@ -140,6 +138,8 @@ pub struct Metrics {
     pub control: ControlMetrics,
     /// How everything is.
     pub health: HealthMetrics,
+    /// What comes from the source.
+    pub source: SourceMetrics,
 }
 
 impl Metrics {
@@ -147,11 +147,9 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let (mut registry, mut described) = (Registry::default(), Vec::new());
-        let build: Family<ByVersion, Gauge> = Family::default();
-        let help = "Always 1; the version of this program";
-        register((&mut registry, &mut described), ("tidegate_build_info", help), &build);
-        build.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
+        build_info(&mut registry, &mut described);
         let health = HealthMetrics::new(&mut registry, &mut described);
+        let source = SourceMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
@@ -188,7 +186,6 @@ impl Metrics {
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
-            ring_bytes: metric!("tidegate_ring_bytes", "Bytes of frames in the feeds' rings"),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
             history_cache_bytes: metric!(
                 "tidegate_history_cache_bytes",
@@ -197,10 +194,6 @@ impl Metrics {
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
-            catchup_lag: metric!(
-                "tidegate_catchup_lag_events",
-                "What the reader in catch-up that is furthest behind has still to pass"
-            ),
             source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
             tls_handshakes_failed: metric!(
                 "tidegate_tls_handshakes_failed",
@@ -210,6 +203,7 @@ impl Metrics {
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
             health,
+            source,
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),
@@ -235,6 +229,13 @@ impl Metrics {
         self.client_connections.get_or_create(&ByStreams { streams: joined }).inc();
     }
 
+    /// The tail has passed so many records of so many bytes; it keeps `kept` bytes now.
+    pub fn tail_passed(&self, records: usize, bytes: usize, kept: usize) {
+        self.source.records.inc_by(records as u64);
+        self.source.bytes.inc_by(bytes as u64);
+        self.tail_bytes.set(i64::try_from(kept).unwrap_or(i64::MAX));
+    }
+
     /// All metrics, also those that have no series yet.
     #[must_use]
     pub fn described(&self) -> &[Described] {
@@ -254,6 +255,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn build_info(registry: &mut Registry, described: &mut Vec<Described>) {
+    let build: Family<ByVersion, Gauge> = Family::default();
+    let help = "Always 1; the version of this program";
+    register((registry, described), ("tidegate_build_info", help), &build);
+    build.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
 }
 
 /// The same, of several gauges.

@@ -1,13 +1,27 @@
-//! What the log may say of a client's address. Pure.
+//! What the line of an ended stream may say of its client's address.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use tokio::time::Instant;
 
+use super::{Permit, Seated};
 use crate::config::Addresses;
 
+impl Permit {
+    /// Whose it is and what may be said of its address, if every end has a line.
+    #[must_use]
+    pub fn access_line(&self) -> Option<(Seated, String)> {
+        let gate = &self.gate;
+        let policy = gate.terms().settings.access_lines?;
+        let seated = gate.seated(&gate.lock(), self.seat, Instant::now())?;
+        let said = said(policy, seated.address);
+        Some((seated, said))
+    }
+}
+
 /// What is said of an address.
-pub(super) fn said(addresses: Addresses, address: IpAddr) -> String {
+fn said(addresses: Addresses, address: IpAddr) -> String {
     let bits = if address.is_ipv4() { 24 } else { 48 };
     match addresses {
         Addresses::Whole => address.to_string(),

@@ -155,6 +155,7 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Check {
     terms: Terms,
+    began: Instant,
     /// The last finding, and when it was made.
     last: Option<(Instant, Finding)>,
     /// Since when critical is all that was found.
@@ -170,7 +171,7 @@ impl Check {
     pub fn new(terms: Terms, now: Instant) -> Self {
         let finding = Finding::degraded(Word::Starting, "nothing has been heard of it yet");
         let state = State { finding, since: now };
-        Self { terms, last: None, critical_from: None, better_from: None, state }
+        Self { terms, began: now, last: None, critical_from: None, better_from: None, state }
     }
 
     /// Takes what was found.
@@ -196,7 +197,7 @@ impl Check {
     fn raw(&self, now: Instant) -> (Finding, Instant) {
         let (heard, finding) = match &self.last {
             Some((at, finding)) => (*at, finding),
-            None => (self.state.since, &self.state.finding),
+            None => (self.began, &self.state.finding),
         };
         let silent = now.saturating_duration_since(heard);
         if silent > self.terms.heard_within {

@@ -85,8 +85,8 @@ impl Watch {
             self.look_at_stream(&stream.name, &stream.topics, now);
         }
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.ring_bytes.set(number(self.hub.ring_bytes() as u64));
-        self.metrics.catchup_lag.set(number(self.sessions.furthest_behind()));
+        self.metrics.health.ring_bytes.set(number(self.hub.ring_bytes() as u64));
+        self.metrics.health.catchup_lag.set(number(self.sessions.furthest_behind()));
         let refused = self.metrics.gate.refused_under_share.get();
         let room = self.room.refused(now, refused);
         self.board.found(Subject::Service, Aspect::Room, now, room);

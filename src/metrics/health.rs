@@ -6,7 +6,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::{ByStream, Described, Family, Gauge, register};
+use super::{ByStream, Described, Family, Gauge, register, register_all};
 
 /// By what has a health, and why it is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +45,10 @@ pub struct HealthMetrics {
     pub canary_latency: Latencies,
     /// Canaries, by what became of them.
     pub canaries: Family<ByCanary, super::Counter>,
+    /// Bytes of frames that the feeds' rings keep.
+    pub ring_bytes: Gauge,
+    /// Records that the reader in catch-up that is furthest behind has still to pass.
+    pub catchup_lag: Gauge,
 }
 
 impl HealthMetrics {
@@ -55,6 +59,8 @@ impl HealthMetrics {
             last_event_age: Family::default(),
             canary_latency: Family::new_with_constructor(histogram),
             canaries: Family::default(),
+            ring_bytes: Gauge::default(),
+            catchup_lag: Gauge::default(),
         };
         let r = (registry, described);
         register(
@@ -84,6 +90,15 @@ impl HealthMetrics {
             ("tidegate_canaries", "Canaries, by stream and what became of them"),
             &this.canaries,
         );
+        let gauges = [
+            ("tidegate_ring_bytes", "Bytes of frames in the feeds' rings", &this.ring_bytes),
+            (
+                "tidegate_catchup_lag_events",
+                "What the reader in catch-up that is furthest behind has still to pass",
+                &this.catchup_lag,
+            ),
+        ];
+        register_all((r.0, r.1), &gauges);
         this
     }
 }

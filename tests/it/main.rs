@@ -1,6 +1,7 @@
 //! The integration tests: `support/` is the rig, every other file one behaviour. What loads the whole
 //! machine, or cannot stand that others do, is in `alone.rs`.
 
+mod access_log;
 mod alerts;
 mod blocks;
 mod burst;

@@ -186,3 +186,53 @@ impl Proxy {
         let _ = std::io::copy(&mut server, &mut client);
     }
 }
+
+/// A server whose ids are those of the reference: times, and `-1` for what has not spoken yet. `gives`
+/// says which of its ten events a reader gets that comes again.
+fn with_times_for_ids(gives: fn(i64) -> bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v2/stream/x", listener.local_addr().expect("bound"));
+    let serve = move |mut client: TcpStream| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|n| n == 1) {
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("a head");
+        let (_, after) = head.split_once("\"timestamp\":").unwrap_or(("", "0}"));
+        let next: i64 = after.split('}').next().expect("a number").parse().expect("a number");
+        let dt = jiff::Timestamp::now();
+        let mut text =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n:ok\n\n".to_owned();
+        for n in (0..10).filter(|n| *n >= next && (next == 0 || gives(*n))) {
+            text += &format!(
+                "event: message\nid: [{{\"topic\":\"eqiad.x\",\"partition\":0,\"timestamp\":{}}},\
+                 {{\"topic\":\"codfw.x\",\"partition\":0,\"offset\":-1}}]\n\
+                 data: {{\"meta\":{{\"topic\":\"eqiad.x\",\"partition\":0,\"offset\":{n},\"dt\":\"{dt}\"}}}}\n\n",
+                n + 1
+            );
+        }
+        let _ = client.write_all(text.as_bytes());
+        // Open until the reader goes.
+        while client.read(&mut byte).is_ok_and(|n| n == 1) {}
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(client));
+        }
+    });
+    url
+}
+
+#[test]
+fn other_ids_are_gone_on_with_as_well_and_what_is_missed_after_a_cut_is_critical() {
+    let (status, line) = check(&patient(&[&with_times_for_ids(|_| true), "--resume"]));
+    assert_eq!(status, 0, "{line}");
+    assert!(line.contains("9 event(s) came again after a cut, none missed"), "{line}");
+    let short =
+        ["--first-event=4", "--warn-first-event=4", "--first-byte=30", "--warn-first-byte=30"];
+    let forgets = with_times_for_ids(|n| n != 4);
+    let (status, line) = check(&[&[&*forgets, "--resume"], &short[..]].concat());
+    assert_eq!(status, 2, "{line}");
+    assert!(line.contains("1 of 9 event(s) missed after a cut, such as eqiad.x/0/4"), "{line}");
+}
