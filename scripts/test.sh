@@ -25,6 +25,7 @@ needed() {
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(libnginx-mod-stream)
     command -v haproxy >/dev/null || missing+=(haproxy)
     command -v go >/dev/null || missing+=(golang-go)
+    command -v promtool >/dev/null || missing+=(prometheus)
     echo "${missing[@]}"
 }
 

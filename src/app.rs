@@ -35,6 +35,7 @@ use crate::gate::Gate;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
 use crate::gate::tokens::TokenHash;
+use crate::health::Board;
 use crate::http::Front;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
@@ -52,6 +53,7 @@ use crate::{
 };
 
 mod descriptors;
+mod health;
 mod manager;
 mod reload;
 mod sockets;
@@ -106,12 +108,9 @@ async fn serve(
     let addresses = (public.addr(), admin.addr());
     let readiness = Arc::new(admin::Readiness::default());
     let started = readiness.latch("started");
-    let desk = Arc::new(Admin {
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
-        access: access(config)?,
-        controls: OnceLock::new(),
-    });
+    readiness.needs_descriptors_below(room.descriptors_max);
+    let board = health::board(config, &catalog.now(), &metrics);
+    let desk = desk(access(config)?, (&readiness, &board), &metrics);
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
@@ -145,6 +144,8 @@ async fn serve(
     let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
     let reloading = tokio::spawn(reloader.run(reloads));
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
+    let carried = (&hub, &catalog, &sessions, &ground.sink);
+    let watch = health::watch(config, &board, carried, addresses.0, &metrics);
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
         let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
@@ -155,6 +156,7 @@ async fn serve(
         schemas,
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
+        health: Arc::clone(&board),
         metrics: Arc::clone(&metrics),
         settings: http_settings(config),
     };
@@ -183,6 +185,7 @@ async fn serve(
     serving.drain(&mut stop, drain).await;
     reloading.abort();
     watched.inspect(AbortHandle::abort);
+    watch.abort();
     tail.abort();
     sharing.abort();
     if let Some(log) = ground.log {
@@ -215,6 +218,21 @@ fn intake_settings(
 ) -> anyhow::Result<intake::Settings> {
     let schemas = schemas(config, catalog)?;
     Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
+}
+
+/// What the admin port shows before the parts behind it have started.
+fn desk(
+    access: Access,
+    (readiness, health): (&Arc<admin::Readiness>, &Arc<Board>),
+    metrics: &Arc<Metrics>,
+) -> Arc<Admin> {
+    Arc::new(Admin {
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        health: Arc::clone(health),
+        access,
+        controls: OnceLock::new(),
+    })
 }
 
 /// Who may use `/admin/`.
@@ -338,7 +356,7 @@ fn readers(
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
-    let gate = Gate::new(gate_settings(&config.limits, identity, room), Arc::clone(metrics));
+    let gate = Gate::new(gate_settings(config, identity, room), Arc::clone(metrics));
     let settings = session_settings(config);
     let pump = (config.session.stall, gate.telling());
     let pump = match Pump::start(shards(config.session.shards), pump) {
@@ -361,7 +379,9 @@ fn session_settings(config: &Config) -> session::Settings {
     session::Settings { keepalive, lifetime, retry_ms }
 }
 
-fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {
+fn gate_settings(config: &Config, identity: Identity, room: Room) -> gate::Settings {
+    let Config { limits, access_log: access_lines, .. } = config;
+    let access_lines = *access_lines;
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let or_all = |n: usize| if n == 0 { usize::MAX } else { n };
     let feeds = match limits.feeds_per_client {
@@ -377,6 +397,7 @@ fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate:
             of_client: or_all(number(limits.catchups_per_client)),
         },
         feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts },
+        access_lines,
     }
 }
 

@@ -16,8 +16,10 @@ use tracing_subscriber::EnvFilter;
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
 
+mod access_log;
 mod change;
 mod drain;
+mod health;
 mod limits;
 mod memory;
 mod reader;
@@ -25,7 +27,9 @@ mod redact;
 mod schemas;
 mod state;
 
+pub use self::access_log::Addresses;
 pub use self::drain::DrainConfig;
+pub use self::health::{CanaryConfig, HealthConfig};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
@@ -160,6 +164,12 @@ pub struct Config {
     pub intake: bool,
     /// It puts `meta.id`, `meta.dt` and `meta.request_id` in where they are missing.
     pub intake_fills_meta: bool,
+    /// When something counts as broken.
+    pub health: HealthConfig,
+    /// What is tried out.
+    pub canary: CanaryConfig,
+    /// What the log says of addresses, if each stream's end has a line.
+    pub access_log: Option<Addresses>,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -235,6 +245,9 @@ impl Config {
         let mut schemas = SchemasConfig::read(&mut root, found);
         let streams = streams(root.table("streams", found), &mut schemas, found);
         let redact = redact::rules(&mut root, &streams, found);
+        let health = HealthConfig::read(&mut root, &streams, found);
+        let canary = CanaryConfig::read(&mut root, &streams, found);
+        let access_log = access_log::read(&mut root, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -258,6 +271,9 @@ impl Config {
             schemas,
             intake,
             intake_fills_meta: fill_meta,
+            health,
+            canary,
+            access_log,
         })
     }
 
@@ -268,6 +284,8 @@ impl Config {
         let session = session(None, &mut found);
         let limits = LimitsConfig::read(&mut Section::new("", None), &mut found);
         let state = StateConfig::read(&mut Section::new("", None), &mut found);
+        let health = HealthConfig::read(&mut Section::new("", None), &streams, &mut found);
+        let canary = CanaryConfig::read(&mut Section::new("", None), &streams, &mut found);
         let mut embedded = Section::new("embedded", None);
         let mut embedded = self::embedded(&mut embedded, &mut found);
         embedded.data_dir = data_dir.to_owned();
@@ -289,6 +307,9 @@ impl Config {
             schemas: SchemasConfig::default(),
             intake: true,
             intake_fills_meta: true,
+            health,
+            canary,
+            access_log: None,
         }
     }
 

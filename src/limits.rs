@@ -209,6 +209,12 @@ pub const CONFIG_LOOK_EVERY: Duration = Duration::from_secs(3);
 pub const SURVEY_MAX: Duration = Duration::from_secs(10);
 /// Times that topics can be added until a restart: each addition has a tail of its own.
 pub const TAILS_MAX: usize = 16;
+/// How often it is looked how everything is.
+pub const HEALTH_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is not heard of for longer is critical.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(30);
+/// A process whose watch has not run for longer is stuck (`/healthz`).
+pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// Answers of the admin port that are under way when it ends have this long.
 pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);

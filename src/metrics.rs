@@ -15,9 +15,13 @@ use prometheus_client::registry::Registry;
 
 mod control;
 mod gate;
+mod health;
+mod source;
 
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
+pub use health::{ByCanary, ByHealth, HealthMetrics};
+pub use source::SourceMetrics;
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
 const COMBINATIONS_MAX: usize = 1000;
@@ -71,6 +75,12 @@ pub struct ByEncoding {
 pub struct BySource {
     /// `kafka.main`, `embedded`.
     pub source: String,
+}
+
+/// By version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByVersion {
+    version: &'static str,
 }
 
 /// A metric as it is documented.
@@ -137,6 +147,10 @@ pub struct Metrics {
     pub gate: GateMetrics,
     /// What operators decide at run time.
     pub control: ControlMetrics,
+    /// How everything is.
+    pub health: HealthMetrics,
+    /// What comes from the source.
+    pub source: SourceMetrics,
 }
 
 impl Metrics {
@@ -144,6 +158,9 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let (mut registry, mut described) = (Registry::default(), Vec::new());
+        build_info(&mut registry, &mut described);
+        let health = HealthMetrics::new(&mut registry, &mut described);
+        let source = SourceMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
@@ -204,6 +221,8 @@ impl Metrics {
             ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
+            health,
+            source,
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),
@@ -229,6 +248,13 @@ impl Metrics {
         self.client_connections.get_or_create(&ByStreams { streams: joined }).inc();
     }
 
+    /// The tail has passed so many records of so many bytes; it keeps `kept` bytes now.
+    pub fn tail_passed(&self, records: usize, bytes: usize, kept: usize) {
+        self.source.records.inc_by(records as u64);
+        self.source.bytes.inc_by(bytes as u64);
+        self.tail_bytes.set(i64::try_from(kept).unwrap_or(i64::MAX));
+    }
+
     /// All metrics, also those that have no series yet.
     #[must_use]
     pub fn described(&self) -> &[Described] {
@@ -248,6 +274,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn build_info(registry: &mut Registry, described: &mut Vec<Described>) {
+    let build: Family<ByVersion, Gauge> = Family::default();
+    let help = "Always 1; the version of this program";
+    register((registry, described), ("tidegate_build_info", help), &build);
+    build.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
 }
 
 /// The same, of several gauges.

@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod packed;
 pub mod peer;
 pub mod process;
+pub mod prometheus;
 pub mod reading;
 pub mod served;
 pub mod sse;

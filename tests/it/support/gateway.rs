@@ -223,11 +223,20 @@ impl Gateway {
     #[must_use]
     pub fn ask_admin(&self, path: &str) -> String {
         let mut socket = TcpStream::connect(self.admin()).expect("the admin port answers");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("asked");
         let mut text = String::new();
         socket.read_to_string(&mut text).expect("answered");
         text
+    }
+
+    /// What `/admin/health` says.
+    #[must_use]
+    pub fn health(&self) -> serde_json::Value {
+        let answer = self.ask_admin("/admin/health");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     /// The sum of a metric over its labels.
