@@ -78,10 +78,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = Arc::new(config.catalog());
-    let schemas = match with_demo {
-        true => Arc::new(Schemas::of_documents(demo::schemas())),
-        false => schemas(config, &catalog)?,
-    };
+    let schemas = schemas(config, &catalog)?;
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, (&identity, room), &metrics)?;
@@ -90,12 +87,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let addresses = (public.addr(), admin.addr());
     let readiness = Arc::new(admin::Readiness::default());
     let started = readiness.latch("started");
-    let desk = Arc::new(Admin {
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
-        access: access(config)?,
-        controls: OnceLock::new(),
-    });
+    let desk = desk(config, &metrics, &readiness)?;
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
@@ -110,8 +102,7 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     };
     desk.controls.set(controls).expect("set once");
 
-    let mut tasks = JoinSet::new();
-    let shutdown = CancellationToken::new();
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
@@ -119,23 +110,19 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
         tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
     }
     let front = Front {
-        catalog: Arc::clone(&catalog),
-        schemas,
+        catalog,
+        schemas: shown(&schemas, with_demo),
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
-        metrics: Arc::clone(&metrics),
+        metrics,
         settings: http_settings(config),
     };
     let mut extra = axum::Router::new();
     if config.intake {
-        let settings = intake_settings(config, &catalog)?;
-        let intake = IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics);
+        let settings = intake::Settings { schemas, fill_meta: config.intake_fills_meta };
+        let intake = intake(&front, &ground, settings);
         extra = intake::router(Arc::clone(&intake));
-        let stopping = shutdown.clone();
-        tasks.spawn(async move {
-            stopping.cancelled().await;
-            intake.settled().await;
-        });
+        tasks.spawn(settled(intake, shutdown.clone()));
     }
     let router = http::router(front, extra);
     let serving = shutdown.clone();
@@ -188,9 +175,36 @@ pub fn schemas(config: &Config, catalog: &Catalog) -> anyhow::Result<Arc<Schemas
     Schemas::load(&config.schemas, catalog).context("read the schemas")
 }
 
-fn intake_settings(config: &Config, catalog: &Catalog) -> anyhow::Result<intake::Settings> {
-    let schemas = schemas(config, catalog)?;
-    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
+/// What is shown of them: the demo's events have schemas that nobody's events must fit.
+fn shown(schemas: &Arc<Schemas>, with_demo: bool) -> Arc<Schemas> {
+    match with_demo {
+        true => Arc::new(Schemas::of_documents(demo::schemas())),
+        false => Arc::clone(schemas),
+    }
+}
+
+fn intake(front: &Front, ground: &Ground, settings: intake::Settings) -> Arc<IntakeState> {
+    let (catalog, metrics) = (Arc::clone(&front.catalog), Arc::clone(&front.metrics));
+    IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics)
+}
+
+/// Until the last event is written that nobody waited for.
+async fn settled(intake: Arc<IntakeState>, stop: CancellationToken) {
+    stop.cancelled().await;
+    intake.settled().await;
+}
+
+fn desk(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<admin::Readiness>,
+) -> anyhow::Result<Arc<Admin>> {
+    Ok(Arc::new(Admin {
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        access: access(config)?,
+        controls: OnceLock::new(),
+    }))
 }
 
 /// Who may use `/admin/`.
