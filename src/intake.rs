@@ -29,7 +29,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::{Catalog, Stream};
+use crate::catalog::{self, Catalog, Stream};
 use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -64,7 +64,7 @@ pub struct Settings {
 
 /// What the intake works with.
 pub struct IntakeState {
-    catalog: Arc<Catalog>,
+    catalog: catalog::Current,
     sink: Arc<dyn Sink>,
     settings: Settings,
     metrics: Arc<Metrics>,
@@ -79,11 +79,12 @@ impl IntakeState {
     /// An intake that writes the catalogue's streams into `sink`.
     #[must_use]
     pub fn new(
-        catalog: Arc<Catalog>,
+        catalog: impl Into<catalog::Current>,
         sink: Arc<dyn Sink>,
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let catalog = catalog.into();
         let bodies = Arc::new(Semaphore::new(limits::INTAKE_BODIES_BYTES_MAX / UNIT_BYTES));
         let (body_timeout, wait_max) = (limits::INTAKE_BODY_TIMEOUT, limits::INTAKE_WAIT);
         let hasty = TaskTracker::new();
@@ -103,7 +104,8 @@ impl IntakeState {
         Ok(room.map_err(|_| Rejection::Busy)?.expect("the semaphore is never closed"))
     }
 
-    fn asked(&self, uri: &http::Uri) -> Result<(Option<&Arc<Stream>>, bool), Rejection> {
+    /// The stream that all events are to be of, and whether nobody waits for them.
+    fn asked(uri: &http::Uri, catalog: &Catalog) -> Result<(Option<Arc<Stream>>, bool), Rejection> {
         let query = Query::<Parameters>::try_from_uri(uri).map_err(|_| Rejection::Query)?;
         let hasty = match query.0.hasty.as_deref() {
             None | Some("false") => false,
@@ -111,8 +113,8 @@ impl IntakeState {
             Some(_) => return Err(Rejection::Query),
         };
         let Some(name) = query.0.stream else { return Ok((None, hasty)) };
-        match self.catalog.get(&name) {
-            Some(stream) => Ok((Some(stream), hasty)),
+        match catalog.get(&name) {
+            Some(stream) => Ok((Some(Arc::clone(stream)), hasty)),
             None => Err(Rejection::UnknownStream(name.chars().take(100).collect())),
         }
     }
@@ -121,11 +123,11 @@ impl IntakeState {
     fn record(
         &self,
         event: &str,
-        expected: Option<&Stream>,
+        (catalog, expected): (&Catalog, Option<&Stream>),
         fill: Fill<'_>,
     ) -> Result<NewRecord, BadEvent> {
         let envelope = Envelope::read(event, fill.now)?;
-        let (stream, topic) = envelope.target(&self.catalog, expected)?;
+        let (stream, topic) = envelope.target(catalog, expected)?;
         let event = match self.settings.fill_meta {
             true => fill.fill(event)?,
             false => event.into(),
@@ -177,13 +179,14 @@ async fn take(state: &Arc<IntakeState>, request: Request) -> Result<Vec<Outcome>
         return Err(Rejection::Method);
     }
     let layout = body::Layout::of(&head.headers)?;
-    let (expected, hasty) = state.asked(&head.uri)?;
+    let catalog = state.catalog.now();
+    let (expected, hasty) = IntakeState::asked(&head.uri, &catalog)?;
     let room = state.room_for(body::announced_bytes(&head.headers)?).await?;
     let text = body::read(body, state.body_timeout).await?;
     let fill = Fill::of(&head.headers, TimestampMs::now());
     let events = body::split(&text, layout)?.into_iter();
-    let records: Vec<_> =
-        events.map(|event| state.record(event, expected.map(|e| &**e), fill)).collect();
+    let of = (&*catalog, expected.as_deref());
+    let records: Vec<_> = events.map(|event| state.record(event, of, fill)).collect();
     if hasty {
         return Ok(write_hastily(state, records, room));
     }

@@ -33,7 +33,7 @@ use paths::Paths;
 /// All rules, by the topics that they are for.
 #[derive(Debug)]
 pub struct Redactor {
-    plans: HashMap<TopicName, Plan>,
+    plans: HashMap<TopicName, Arc<Plan>>,
     metrics: Arc<Metrics>,
 }
 
@@ -48,11 +48,13 @@ struct Plan {
 }
 
 impl Redactor {
-    /// Takes the rules; `None`: there is none.
+    /// Takes the rules; `None`: there is none. Topics of the one `before` that the catalogue does
+    /// not have any more keep theirs.
     #[must_use]
     pub fn new(
         rules: &[Arc<RedactRule>],
         catalog: &Catalog,
+        before: Option<&Self>,
         metrics: Arc<Metrics>,
     ) -> Option<Arc<Self>> {
         let mut plans: HashMap<TopicName, Plan> = HashMap::new();
@@ -64,7 +66,9 @@ impl Redactor {
                 plans.entry(topic.clone()).or_default().add(rule);
             }
         }
-        (!plans.is_empty()).then(|| Arc::new(Self { plans, metrics }))
+        let mut all = before.map(|before| before.plans.clone()).unwrap_or_default();
+        all.extend(plans.into_iter().map(|(topic, plan)| (topic, Arc::new(plan))));
+        (!all.is_empty()).then(|| Arc::new(Self { plans: all, metrics }))
     }
 
     /// The record as readers may see it; `None`: as it is.

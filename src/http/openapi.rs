@@ -37,7 +37,7 @@ pub(super) fn document(front: &Front) -> Value {
     let mut events = Events::default();
     let mut paths = Map::new();
     paths.insert("/v2/stream/{streams}".into(), json!({ "get": composed(front) }));
-    for stream in front.catalog.streams() {
+    for stream in front.catalog.now().streams() {
         let event = events.of(stream, &front.schemas);
         for name in [&stream.name].into_iter().chain(&stream.aliases) {
             let path = format!("/v2/stream/{}", utf8_percent_encode(name, NAME));
@@ -78,10 +78,11 @@ pub(super) fn document(front: &Front) -> Value {
 
 /// Several streams as one.
 fn composed(front: &Front) -> Value {
-    let aliases = front.catalog.streams().flat_map(|s| &s.aliases);
-    let names = front.catalog.streams().map(|s| &s.name).chain(aliases);
+    let catalog = front.catalog.now();
+    let aliases = catalog.streams().flat_map(|s| &s.aliases);
+    let names = catalog.streams().map(|s| &s.name).chain(aliases);
     let names: Vec<Value> = names.map(|name| Value::from(&**name)).collect();
-    let first = front.catalog.streams().next();
+    let first = catalog.streams().next();
     let streams = json!({
         "name": "streams", "in": "path", "required": true, "style": "simple", "explode": false,
         "description": "Names or aliases of streams, comma separated; exact, in any order. A name \

@@ -45,7 +45,7 @@ fn redactor(rules: impl IntoIterator<Item = RedactRule>) -> Arc<Redactor> {
         produce_to: None,
     };
     let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();
-    Redactor::new(&rules, &Catalog::new([stream]), Arc::new(Metrics::new())).expect("rules")
+    Redactor::new(&rules, &Catalog::new([stream]), None, Arc::new(Metrics::new())).expect("rules")
 }
 
 fn record(value: &[u8], key: Option<&str>) -> Record {
@@ -168,7 +168,7 @@ fn a_rule_is_for_its_streams_and_is_counted() {
     let mut other = rule(&[], &[("a", None)]);
     other.streams.insert("other".to_owned());
     let metrics = Arc::new(Metrics::new());
-    assert!(Redactor::new(&[Arc::new(other)], &Catalog::default(), metrics).is_none());
+    assert!(Redactor::new(&[Arc::new(other)], &Catalog::default(), None, metrics).is_none());
     let all = redactor([rule(&[("t", "T")], &[("a", None)]), rule(&[("t", "T")], &[("b", None)])]);
     for event in [r#"{"t":"T"}"#, r#"{"t":"X","a":1}"#, r#"{"t":"T","a":1}"#] {
         let _ = all.redact(&topic(), &record(event.as_bytes(), None));
@@ -183,7 +183,7 @@ fn the_references_form_hides_who_changed_a_page() {
                 [mediawiki_redacted_pages]\nruwiki = [\"Some Page\"]\n";
     let config = crate::config::Config::parse(text).expect("legal");
     let metrics = Arc::new(Metrics::new());
-    let all = Redactor::new(&config.redact, &config.catalog(), metrics).expect("rules");
+    let all = Redactor::new(&config.redact, &config.catalog(), None, metrics).expect("rules");
     for (event, expected) in [
         (
             r#"{"wiki_id":"ruwiki","page":{"page_title":"Some_page"},"performer":{"user_id":1},"revision":{"editor":{"user_text":"U"},"rev_id":7},"prior_state":{"revision":{"editor":{}}}}"#,

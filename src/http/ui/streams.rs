@@ -28,7 +28,8 @@ pub(in crate::http) fn list() -> MethodRouter<Arc<Front>> {
 
 fn described(front: &Front) -> Value {
     let now = TimestampMs::now();
-    let streams = front.catalog.streams().map(|stream| {
+    let catalog = front.catalog.now();
+    let streams = catalog.streams().map(|stream| {
         let recent = front.sessions.recent(stream, now);
         json!({
             "name": *stream.name,
