@@ -36,10 +36,8 @@ use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
 use crate::gate::tokens::TokenHash;
 use crate::health::Board;
-use crate::http::Front;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
-use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::schemas::Schemas;
@@ -49,13 +47,14 @@ use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::{KafkaControl, KafkaSource};
 use crate::source::{Sink, Source};
 use crate::{
-    admin, catalog, config, demo, feed, gate, http, intake, limits, log, session, source, telemetry,
+    admin, catalog, config, demo, feed, gate, http, limits, log, session, source, telemetry,
 };
 
 mod descriptors;
 mod health;
 mod manager;
 mod reload;
+mod routes;
 mod sockets;
 mod stop;
 
@@ -97,10 +96,7 @@ async fn serve(
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = catalog::Current::from(Arc::new(config.catalog()));
-    let schemas = match with_demo {
-        true => Arc::new(Schemas::of_documents(demo::schemas())),
-        false => schemas(config, &catalog.now())?,
-    };
+    let schemas = schemas(config, &catalog.now())?;
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
@@ -110,7 +106,7 @@ async fn serve(
     let started = readiness.latch("started");
     readiness.needs_descriptors_below(room.descriptors_max);
     let board = health::board(config, &catalog.now(), &metrics);
-    let desk = desk(access(config)?, (&readiness, &board), &metrics);
+    let desk = desk(config, &metrics, (&readiness, &board))?;
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
@@ -118,19 +114,7 @@ async fn serve(
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
     let drain = Arc::new(RwLock::new(config.drain));
     let (ask_reload, reloads) = mpsc::channel(1);
-    let controls = admin::Controls {
-        gate: Arc::clone(&gate),
-        sessions: Arc::clone(&sessions),
-        blocks,
-        streams_room: room.streams_most,
-        stop: stop.asked.clone(),
-        drain: Arc::clone(&drain),
-        reload: ask_reload,
-    };
-    desk.controls.set(controls).expect("set once");
-
-    let mut tasks = JoinSet::new();
-    let shutdown = CancellationToken::new();
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     let parts = Parts {
         catalog: catalog.clone(),
         hub: Arc::clone(&hub),
@@ -141,6 +125,10 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         streams_room: room.streams_most,
     };
+    let controls = controls(&parts, blocks, stop.asked.clone(), ask_reload);
+    desk.controls.set(controls).expect("set once");
+    let served = routes::Served { schemas, with_demo, health: &board, sink: &ground.sink };
+    let router = routes::all(config, &parts, served, (&mut tasks, &shutdown));
     let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
     let reloading = tokio::spawn(reloader.run(reloads));
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
@@ -151,27 +139,6 @@ async fn serve(
         let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
         tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
     }
-    let front = Front {
-        catalog: catalog.clone(),
-        schemas,
-        gate: Arc::clone(&gate),
-        sessions: Arc::clone(&sessions),
-        health: Arc::clone(&board),
-        metrics: Arc::clone(&metrics),
-        settings: http_settings(config),
-    };
-    let mut extra = axum::Router::new();
-    if config.intake {
-        let settings = intake_settings(config, &catalog.now())?;
-        let intake = IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics);
-        extra = intake::router(Arc::clone(&intake));
-        let stopping = shutdown.clone();
-        tasks.spawn(async move {
-            stopping.cancelled().await;
-            intake.settled().await;
-        });
-    }
-    let router = http::router(front, extra);
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
@@ -195,15 +162,6 @@ async fn serve(
     Ok(())
 }
 
-fn http_settings(config: &Config) -> http::Settings {
-    http::Settings {
-        compress: config.session.compress,
-        soft_refusals: config.session.soft_refusals,
-        other_paths: if config.intake { intake::paths() } else { serde_json::Map::new() },
-        ..Default::default()
-    }
-}
-
 /// What the streams' events look like.
 ///
 /// # Errors
@@ -212,27 +170,37 @@ pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Ar
     Schemas::load(&config.schemas, catalog).context("read the schemas")
 }
 
-fn intake_settings(
-    config: &Config,
-    catalog: &catalog::Catalog,
-) -> anyhow::Result<intake::Settings> {
-    let schemas = schemas(config, catalog)?;
-    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
+/// What operators do there.
+fn controls(
+    parts: &Parts,
+    blocks: Arc<Desk>,
+    stop: CancellationToken,
+    reload: mpsc::Sender<admin::AskReload>,
+) -> admin::Controls {
+    admin::Controls {
+        gate: Arc::clone(&parts.gate),
+        sessions: Arc::clone(&parts.sessions),
+        blocks,
+        streams_room: parts.streams_room,
+        stop,
+        drain: Arc::clone(&parts.drain),
+        reload,
+    }
 }
 
 /// What the admin port shows before the parts behind it have started.
 fn desk(
-    access: Access,
-    (readiness, health): (&Arc<admin::Readiness>, &Arc<Board>),
+    config: &Config,
     metrics: &Arc<Metrics>,
-) -> Arc<Admin> {
-    Arc::new(Admin {
+    (readiness, health): (&Arc<admin::Readiness>, &Arc<Board>),
+) -> anyhow::Result<Arc<Admin>> {
+    Ok(Arc::new(Admin {
         metrics: Arc::clone(metrics),
         readiness: Arc::clone(readiness),
         health: Arc::clone(health),
-        access,
+        access: access(config)?,
         controls: OnceLock::new(),
-    })
+    }))
 }
 
 /// Who may use `/admin/`.

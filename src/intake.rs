@@ -6,12 +6,12 @@
 //!                                                      ─▶ 201, 202, 207, 400, 503   (answer.rs)
 //! ```
 //! An event is written as it was sent, byte for byte, but for what is put into its `meta` where it
-//! is missing, and only if it fits the schema that its stream has. Its stream is `meta.stream`; with
-//! `?stream=NAME` an event of another stream is refused. Its key is `meta.key`, the field in which
-//! readers get it; an event without one has no key. The events of one body are appended together,
-//! and those of one partition in their order; when some fail, the others are written nevertheless,
-//! and each result says its own. With `?hasty=true` nobody waits for that: what is good is answered
-//! with 202, and written or counted as lost.
+//! is missing, and only if it fits the schema that its stream has. Its stream is `meta.stream`;
+//! with `?stream=NAME` an event of another stream is refused. Its key is `meta.key`, the field in
+//! which readers get it; an event without one has no key. The events of one body are appended
+//! together, and those of one partition in their order; when some fail, the others are written
+//! nevertheless, and each result says its own. With `?hasty=true` nobody waits for that: what is
+//! good is answered with 202, and written or counted as lost.
 //!
 //! Whether there is an intake is the app's business. It has no CORS and must be mounted outside
 //! of a layer that adds it: no web page may write.
@@ -211,9 +211,8 @@ fn write_hastily(
     let mut good = Vec::new();
     let outcomes = events.into_iter().map(|event| match event {
         Ok(record) => {
-            let topic = record.topic.clone();
             good.push(Ok(record));
-            Outcome::Hasty(topic)
+            Outcome::Hasty
         }
         Err(bad) => Outcome::Bad(bad),
     });
