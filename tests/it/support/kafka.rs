@@ -48,7 +48,9 @@ fn libs() -> PathBuf {
     libs
 }
 
-fn java(args: &[&str]) -> Command {
+/// A program of Apache Kafka.
+#[must_use]
+pub fn java(args: &[&str]) -> Command {
     let mut command = Command::new("java");
     let log4j = root().join("tests/it/support/kafka/log4j2.properties");
     command
