@@ -11,15 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Table;
+use tracing_subscriber::EnvFilter;
 
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
 
+mod change;
+mod drain;
 mod limits;
 mod memory;
 mod reader;
 mod state;
 
+pub use self::drain::DrainConfig;
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
@@ -122,6 +126,8 @@ pub struct SessionConfig {
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// What is logged, as a filter.
+    pub log_level: String,
     /// The public port.
     pub listen: SocketAddr,
     /// The port for metrics and health.
@@ -136,6 +142,8 @@ pub struct Config {
     pub streams: Vec<Stream>,
     /// Of each stream.
     pub session: SessionConfig,
+    /// How it goes out of service.
+    pub drain: DrainConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// What operators decide while it runs.
@@ -199,6 +207,7 @@ impl Config {
             }
         };
         let mut root = Section::new("", Some(&table));
+        let log_level = root.parsed("log_level", LOG_LEVEL.to_owned(), found, log_level);
         let listen = root.parsed("listen", DEFAULT_LISTEN, found, address);
         let admin_listen = root.parsed("admin_listen", DEFAULT_ADMIN, found, address);
         let token = root.text("admin_token_file", found).filter(|file| !file.is_empty());
@@ -206,6 +215,7 @@ impl Config {
         let tls = tls(root.table("tls", found), found);
         let source = source(&mut root, found);
         let session = session(root.table("session", found), found);
+        let drain = DrainConfig::read(root.table("drain", found), found);
         let limits = LimitsConfig::read(&mut root, found);
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
@@ -220,6 +230,7 @@ impl Config {
         let source = source?;
         let intake = enabled;
         Some(Self {
+            log_level,
             listen,
             admin_listen,
             admin_token_file,
@@ -227,6 +238,7 @@ impl Config {
             source,
             streams,
             session,
+            drain,
             limits,
             state,
             intake,
@@ -246,6 +258,7 @@ impl Config {
         embedded.retention_age = Some(Duration::from_secs(48 * 3600));
         embedded.retention_bytes = Some(1024 * MIB);
         Self {
+            log_level: LOG_LEVEL.to_owned(),
             listen: DEFAULT_LISTEN,
             admin_listen: DEFAULT_ADMIN,
             admin_token_file: None,
@@ -253,6 +266,7 @@ impl Config {
             source: SourceConfig::Embedded(embedded),
             streams,
             session,
+            drain: DrainConfig::AT_ONCE,
             limits,
             state,
             intake: true,
@@ -270,6 +284,15 @@ const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8092);
 const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8093);
+
+const LOG_LEVEL: &str = "info";
+
+fn log_level(text: &str) -> Result<String, &'static str> {
+    match text.parse::<EnvFilter>() {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("error, warn, info, debug, trace or a filter as in RUST_LOG is accepted"),
+    }
+}
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an address and a port such as 127.0.0.1:8092 is accepted")

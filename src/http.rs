@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
+use crate::catalog;
 use crate::config::Compress;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
@@ -61,7 +61,7 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Front {
     /// Which streams there are.
-    pub catalog: Arc<Catalog>,
+    pub catalog: catalog::Current,
     /// Who may come in.
     pub gate: Arc<Gate>,
     /// Opens streams.

@@ -25,7 +25,7 @@ use http::{Method, header};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::catalog::{Catalog, Stream};
+use crate::catalog::{self, Catalog, Stream};
 use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -46,7 +46,7 @@ const UNIT_BYTES: usize = 1024;
 
 /// What the intake works with.
 pub struct IntakeState {
-    catalog: Arc<Catalog>,
+    catalog: catalog::Current,
     sink: Arc<dyn Sink>,
     metrics: Arc<Metrics>,
     bodies: Semaphore,
@@ -57,7 +57,12 @@ pub struct IntakeState {
 impl IntakeState {
     /// An intake that writes the catalogue's streams into `sink`.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, sink: Arc<dyn Sink>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        catalog: impl Into<catalog::Current>,
+        sink: Arc<dyn Sink>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let catalog = catalog.into();
         let bodies = Semaphore::new(limits::INTAKE_BODIES_BYTES_MAX / UNIT_BYTES);
         let (body_timeout, wait_max) = (limits::INTAKE_BODY_TIMEOUT, limits::INTAKE_WAIT);
         Arc::new(Self { catalog, sink, metrics, bodies, body_timeout, wait_max })
@@ -69,11 +74,11 @@ impl IntakeState {
         Ok(room.map_err(|_| Rejection::Busy)?.expect("the semaphore is never closed"))
     }
 
-    fn expected(&self, uri: &http::Uri) -> Result<Option<&Arc<Stream>>, Rejection> {
+    fn expected(uri: &http::Uri, catalog: &Catalog) -> Result<Option<Arc<Stream>>, Rejection> {
         let query = Query::<Parameters>::try_from_uri(uri).map_err(|_| Rejection::Query)?;
         let Some(name) = query.0.stream else { return Ok(None) };
-        match self.catalog.get(&name) {
-            Some(stream) => Ok(Some(stream)),
+        match catalog.get(&name) {
+            Some(stream) => Ok(Some(Arc::clone(stream))),
             None => Err(Rejection::UnknownStream(name.chars().take(100).collect())),
         }
     }
@@ -107,12 +112,13 @@ async fn take(state: &IntakeState, request: Request) -> Result<Vec<Outcome>, Rej
         return Err(Rejection::Method);
     }
     let layout = body::Layout::of(&head.headers)?;
-    let expected = state.expected(&head.uri)?;
+    let catalog = state.catalog.now();
+    let expected = IntakeState::expected(&head.uri, &catalog)?;
     let _room = state.room_for(body::announced_bytes(&head.headers)?).await?;
     let text = body::read(body, state.body_timeout).await?;
     let now = TimestampMs::now();
     let events = body::split(&text, layout)?.into_iter();
-    let records = events.map(|event| record(event, &state.catalog, expected.map(|e| &**e), now));
+    let records = events.map(|event| record(event, &catalog, expected.as_deref(), now));
     let outcomes = write(&*state.sink, records.collect()).await;
     let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
     state.metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));

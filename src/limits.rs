@@ -187,11 +187,23 @@ pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// How often the configuration's file is looked at. A change counts when it is still the same at the
+/// next look.
+pub const CONFIG_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How long a source may take to say where topics stand that a new configuration adds.
+pub const SURVEY_MAX: Duration = Duration::from_secs(10);
+/// Times that topics can be added until a restart: each addition has a tail of its own.
+pub const TAILS_MAX: usize = 16;
+
 /// Answers of the admin port that are under way when it ends have this long.
 pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);
 
-/// From SIGTERM to the end of the process.
+/// From the last moment at which a stream is to end (`drain.spread_s`) to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
+/// From the second signal to the end of the process.
+pub const HURRY_MAX: Duration = Duration::from_secs(1);
+/// How often the service manager is told how many streams are left.
+pub const DRAIN_SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// Prefixes that operators may have something decided of, those of the last weeks included.
 pub const BLOCKS_MAX: usize = 20_000;

@@ -20,9 +20,11 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(found.mistakes, []);
     assert_eq!(found.left_out, Vec::<String>::new(), "keys that the example leaves out");
     let least = Config::parse(LEAST).expect("it can be read");
+    assert_eq!(example.log_level, least.log_level);
     assert_eq!((example.listen, example.admin_listen), (least.listen, least.admin_listen));
     assert_eq!((&example.tls, &least.tls), (&None, &None));
     assert_eq!(example.session, least.session);
+    assert_eq!(example.drain, least.drain);
     assert_eq!(example.limits, least.limits);
     assert_eq!(example.intake, least.intake);
     // The other source stands there as a comment, and has to be right as well.

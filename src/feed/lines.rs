@@ -2,7 +2,7 @@
 //! they are no event, counted.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 
@@ -23,7 +23,8 @@ pub trait Redact: Send + Sync + std::fmt::Debug {
 /// Makes data lines.
 #[derive(Debug)]
 pub struct Lines {
-    streams_of: HashMap<TopicName, Vec<String>>,
+    /// Only to count by.
+    streams_of: RwLock<HashMap<TopicName, Vec<String>>>,
     redact: Option<Arc<dyn Redact>>,
     event_bytes_max: usize,
     metrics: Arc<Metrics>,
@@ -38,13 +39,13 @@ impl Lines {
         event_bytes_max: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let mut streams_of: HashMap<TopicName, Vec<String>> = HashMap::new();
-        for stream in catalog.streams() {
-            for topic in &stream.topics {
-                streams_of.entry(topic.clone()).or_default().push(stream.name.to_string());
-            }
-        }
+        let streams_of = RwLock::new(streams_of(catalog));
         Arc::new(Self { streams_of, redact, event_bytes_max, metrics })
+    }
+
+    /// From now on for those of this one.
+    pub fn are_of(&self, catalog: &Catalog) {
+        *self.streams_of.write().expect("no holder panics") = streams_of(catalog);
     }
 
     /// The record's data line.
@@ -54,11 +55,22 @@ impl Lines {
         let too_large = record.value.as_ref().is_some_and(|v| v.len() > self.event_bytes_max);
         let line = if too_large { Err(Skipped::TooLarge) } else { render(tp, record) };
         if let Err(skipped) = &line {
-            for stream in self.streams_of.get(&tp.topic).into_iter().flatten() {
+            let streams_of = self.streams_of.read().expect("no holder panics");
+            for stream in streams_of.get(&tp.topic).into_iter().flatten() {
                 let label = ByStreamReason { stream: stream.clone(), reason: skipped.as_str() };
                 self.metrics.events_skipped.get_or_create(&label).inc();
             }
         }
         line
     }
+}
+
+fn streams_of(catalog: &Catalog) -> HashMap<TopicName, Vec<String>> {
+    let mut streams_of: HashMap<_, Vec<_>> = HashMap::new();
+    for stream in catalog.streams() {
+        for topic in &stream.topics {
+            streams_of.entry(topic.clone()).or_default().push(stream.name.to_string());
+        }
+    }
+    streams_of
 }

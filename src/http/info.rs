@@ -20,7 +20,7 @@ pub(super) async fn root(State(front): State<Arc<Front>>, uri: Uri) -> Response 
     let query = uri.query().unwrap_or("");
     let asks = |key| query.split('&').any(|pair| pair.split('=').next() == Some(key));
     if asks("spec") {
-        Json(openapi::document(&front.catalog, &front.settings)).into_response()
+        Json(openapi::document(&front.catalog.now(), &front.settings)).into_response()
     } else if asks("doc") {
         ui::html(documentation(&front), ui::DOCUMENTATION_POLICY)
     } else {
@@ -68,7 +68,7 @@ pub(super) async fn home(State(front): State<Arc<Front>>) -> Response {
 /// What a person needs to begin, on one page without any other host.
 fn documentation(front: &Front) -> String {
     let mut rows = String::new();
-    for stream in front.catalog.streams() {
+    for stream in front.catalog.now().streams() {
         row(&mut rows, stream);
     }
     let browser = match front.settings.ui {

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::catalog::Stream;
 use crate::event::TopicName;
 use crate::feed::lines::Lines;

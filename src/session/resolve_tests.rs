@@ -2,6 +2,7 @@
 
 use super::resolve::{NoStart, Resolver, Start};
 use super::*;
+use crate::catalog::Catalog;
 use crate::catalog::Stream;
 use crate::event::{LogTag, Offset, TopicName};
 use crate::feed::lines::Lines;

@@ -37,7 +37,8 @@ fn last_or_new(last: &Mutex<Option<(Instant, Bytes)>>, front: &Front) -> Bytes {
 
 fn described(front: &Front) -> Value {
     let now = TimestampMs::now();
-    let streams = front.catalog.streams().map(|stream| {
+    let catalog = front.catalog.now();
+    let streams = catalog.streams().map(|stream| {
         let recent = front.sessions.recent(stream, now);
         json!({
             "name": *stream.name,

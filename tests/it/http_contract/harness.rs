@@ -96,7 +96,7 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
     let metrics = Arc::clone(metrics);
     let gate = Gate::new(GateSettings::room_for(2), Arc::clone(&metrics));
     let front = Front {
-        catalog: Arc::new(catalog()),
+        catalog: Arc::new(catalog()).into(),
         gate: Arc::clone(&gate),
         sessions: sessions_without_source(&gate, &metrics),
         metrics,
@@ -162,7 +162,7 @@ impl Live {
         });
         hub.apply(TailEvent::Surveyed);
         let front = Front {
-            catalog: Arc::new(catalog()),
+            catalog: Arc::new(catalog()).into(),
             gate: Arc::clone(&gate),
             sessions: Arc::clone(&sessions),
             metrics: Arc::clone(&metrics),
@@ -200,7 +200,7 @@ impl Live {
     /// Begins the end of all streams.
     pub(super) fn drains(&self) {
         self.gate.drain();
-        self.sessions.drain();
+        self.sessions.drain(Duration::ZERO);
     }
 
     /// The source's next event: `{"n":<offset>,"more":""}`.

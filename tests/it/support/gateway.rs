@@ -81,6 +81,9 @@ impl Gateway {
         for (name, topics) in streams {
             config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
         }
+        if !more.contains("[drain]") {
+            config += "[drain]\ngrace_s = 0\nspread_s = 0\n";
+        }
         // Many readers of a test come from one address, and again and again.
         let free = ["streams_per_client", "opens_per_client_s"];
         let free = free.into_iter().filter(|key| !more.contains(key));
@@ -161,6 +164,19 @@ impl Gateway {
         let mut process = self.running.take().expect("it runs");
         process.signal("-TERM");
         process.wait()
+    }
+
+    /// Changes its configuration's file, all at once.
+    pub fn edit_config(&self, edit: impl FnOnce(&str) -> String) {
+        let (file, new) = (self.dir.path().join("tidegate.toml"), self.dir.path().join("new"));
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        std::fs::write(&new, edit(&text)).expect("written");
+        std::fs::rename(new, file).expect("renamed");
+    }
+
+    /// Sends it a signal, such as `-TERM`.
+    pub fn signal(&self, signal: &str) {
+        self.running.as_ref().expect("it runs").signal(signal);
     }
 
     /// Its process.
