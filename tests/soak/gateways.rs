@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::lanes::Machinery;
+use crate::oracle::Book;
 use crate::schedule::{Fault, Kind};
 use crate::support::gateway::{Gateway, Streams};
 use crate::support::link::Link;
@@ -50,28 +51,14 @@ impl Gateways {
 
     /// The first offset of each place that the first gateway still has, as `since=0` tells.
     #[must_use]
-    pub fn kept_from(
-        &self,
-        streams: Streams<'_>,
-        place: impl Fn(&str, i32) -> Option<usize>,
-    ) -> Vec<i64> {
-        #[derive(serde::Deserialize)]
-        struct Position {
-            topic: String,
-            partition: i32,
-            offset: i64,
-        }
+    pub fn kept_from(&self, streams: Streams<'_>, book: &Book) -> Vec<i64> {
         let names: Vec<_> = streams.iter().map(|(name, _)| *name).collect();
         let path = format!("/v2/stream/{}?since=0&id=first", names.join(","));
         let mut events = sse::get(self.first(), &path, &[]).expect("an answer").events();
         let first = events.next().expect("an id");
-        let mut kept_from = Vec::new();
-        let id: Vec<Position> = serde_json::from_str(&first.id).expect("an id");
-        for position in id {
-            if let Some(place) = place(&position.topic, position.partition) {
-                kept_from.resize(kept_from.len().max(place + 1), 0);
-                kept_from[place] = position.offset;
-            }
+        let mut kept_from = vec![0; book.names().count()];
+        for (place, offset) in book.positions(first.id.as_bytes()).expect("an id of ours") {
+            kept_from[place] = offset;
         }
         kept_from
     }
@@ -138,7 +125,7 @@ impl Machinery for Gateways {
                 let status = self.all[n].terminate();
                 assert!(status.success(), "it ends well: {status}");
             }
-            Kind::GatewayFreeze => self.all[n].freeze(),
+            Kind::GatewayFreeze => self.all[n].signal("-STOP"),
             Kind::GatewayCut => self.links[n].cut(),
             Kind::GatewayHeld => self.links[n].hold(),
             other => unreachable!("{other:?} is not of this lane"),
@@ -149,7 +136,7 @@ impl Machinery for Gateways {
         let n = fault.target;
         match fault.kind {
             Kind::GatewayKill | Kind::GatewayTorn | Kind::GatewayTerm => self.go(n),
-            Kind::GatewayFreeze => self.all[n].thaw(),
+            Kind::GatewayFreeze => self.all[n].signal("-CONT"),
             Kind::GatewayHeld => self.links[n].release(),
             _ => {}
         }

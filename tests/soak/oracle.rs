@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::support::checker::Place;
 
@@ -53,6 +53,15 @@ impl Book {
     #[must_use]
     pub fn place(&self, topic: &str, partition: i32) -> Option<usize> {
         self.places.iter().position(|((t, p), _)| t == topic && *p == partition)
+    }
+
+    /// What an id says: the next offset of each place. `None`: it cannot be read, or names a place
+    /// that is none of ours.
+    #[must_use]
+    pub fn positions(&self, id: &[u8]) -> Option<Vec<(usize, i64)>> {
+        let positions: Vec<Position<'_>> = serde_json::from_slice(id).ok()?;
+        let one = |p: Position<'_>| Some((self.place(p.topic, p.partition)?, p.offset));
+        positions.into_iter().map(one).collect()
     }
 
     /// The names of all places.
@@ -149,6 +158,14 @@ impl Book {
         }
         census
     }
+}
+
+/// An id's entry, as far as it matters here.
+#[derive(Deserialize)]
+struct Position<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
 }
 
 #[derive(Default)]

@@ -97,13 +97,6 @@ struct Run {
 }
 
 #[derive(Deserialize)]
-struct Position<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-}
-
-#[derive(Deserialize)]
 struct Gaps<'a> {
     #[serde(borrow)]
     gaps: Vec<Gap<'a>>,
@@ -226,12 +219,7 @@ impl Run {
 
     /// What an id says, by place. The first one says where the reader begins.
     fn passed(&mut self, id: &[u8]) -> Option<Vec<(usize, i64)>> {
-        let book = &self.reader.shared.book;
-        let positions = serde_json::from_slice::<Vec<Position<'_>>>(id).ok();
-        let by_place = positions.and_then(|positions| {
-            let one = |p: Position<'_>| Some((book.place(p.topic, p.partition)?, p.offset));
-            positions.into_iter().map(one).collect::<Option<Vec<_>>>()
-        });
+        let by_place = self.reader.shared.book.positions(id);
         let (Some(by_place), Ok(text)) = (by_place, std::str::from_utf8(id)) else {
             self.odd(&format!("id {}", String::from_utf8_lossy(id)));
             return None;
@@ -249,15 +237,16 @@ impl Run {
         self.progress = Instant::now();
         let Some(id) = self.passed(id) else { return };
         let shared = Arc::clone(&self.reader.shared);
-        let came = event::parse(data);
-        let Some((came, place)) = came
-            .and_then(|c| Some((shared.book.place(c.place.0, c.place.1)?, c)).map(|(p, c)| (c, p)))
-        else {
+        let placed = |came: event::Came<'_>| {
+            let (topic, partition) = came.place;
+            Some((shared.book.place(topic, partition)?, came.offset, came.n, came.sent_ms))
+        };
+        let Some((place, offset, n, sent_ms)) = event::parse(data).and_then(placed) else {
             return self.odd(&format!("data {}", String::from_utf8_lossy(data)));
         };
-        shared.book.delivered(place, came.offset, came.n);
-        self.account.take(place, came.offset, &id);
-        self.reader.orders.newest_ms[place].fetch_max(came.sent_ms, Ordering::AcqRel);
+        shared.book.delivered(place, offset, n);
+        self.account.take(place, offset, &id);
+        self.reader.orders.newest_ms[place].fetch_max(sent_ms, Ordering::AcqRel);
         self.events += 1;
         let is_written = shared.goal.get().is_none();
         if is_written && self.events.is_multiple_of(100) && !self.reader.pause.is_zero() {

@@ -42,6 +42,7 @@ const EMBEDDED_PARTITIONS: i32 = 2;
 /// Small rings and caches, so that readers fall behind and chunks are evicted; short times, so that
 /// stalls and lifetimes end streams while it runs.
 const CONFIG: &str = "[session]\nkeepalive_s = 1\nstall_s = 5\nlifetime_s = 30\nretry_ms = 100\n\
+                      [drain]\ngrace_s = 0\nspread_s = 2\n\
                       [limits]\nring_mb = 1\nhistory_cache_mb = 4\ntail_mb = 4\n";
 /// Retention keeps so much of the embedded log, in MB.
 const RETENTION_MB: u32 = 1;
@@ -96,7 +97,7 @@ impl Parts {
     fn kept_from(&self, book: &Book) -> Vec<i64> {
         match &self.cluster {
             Some(cluster) => cluster.kept_from(),
-            None => self.gateways.kept_from(STREAMS, |topic, p| book.place(topic, p)),
+            None => self.gateways.kept_from(STREAMS, book),
         }
     }
 }

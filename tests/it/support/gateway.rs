@@ -144,16 +144,6 @@ impl Gateway {
         self.running = None;
     }
 
-    /// Freezes it: connections stay, nothing answers.
-    pub fn freeze(&self) {
-        self.running.as_ref().expect("it runs").signal("-STOP");
-    }
-
-    /// Lets it go on.
-    pub fn thaw(&self) {
-        self.running.as_ref().expect("it runs").signal("-CONT");
-    }
-
     /// Waits until it has ended by itself.
     pub fn ends(&mut self) -> ExitStatus {
         self.running.take().expect("it runs").wait()
