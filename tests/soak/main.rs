@@ -47,12 +47,12 @@ fn short(source: Source, seconds: u64, rate: f64) {
 
 #[test]
 fn over_the_embedded_log_nothing_is_lost_or_repeated_whatever_happens() {
-    short(Source::Embedded, 30, 800.0);
+    short(Source::Embedded, 25, 800.0);
 }
 
 #[test]
 fn over_three_brokers_and_two_gateways_nothing_is_lost_or_repeated_whatever_happens() {
-    short(Source::Kafka, 40, 400.0);
+    short(Source::Kafka, 32, 400.0);
 }
 
 /// What `bench/soak` runs; its words come in the environment.
