@@ -29,6 +29,9 @@ pub struct Broker {
     address: String,
 }
 
+/// A partition's leader, replicas and those in sync.
+type Led = (i32, Vec<i32>, Vec<i32>);
+
 /// The cluster.
 pub struct Cluster {
     controller: Node,
@@ -211,7 +214,7 @@ impl Cluster {
     }
 
     /// Leader, replicas and those in sync, of every partition. `None`: no answer.
-    fn partitions(&self, asks: &BaseConsumer) -> Option<Vec<(i32, Vec<i32>, Vec<i32>)>> {
+    fn partitions(&self, asks: &BaseConsumer) -> Option<Vec<Led>> {
         let metadata = asks.fetch_metadata(None, Duration::from_secs(3)).ok()?;
         let ours = metadata.topics().iter().filter(|t| self.topics.iter().any(|n| n == t.name()));
         let each = ours
