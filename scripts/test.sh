@@ -63,4 +63,5 @@ say "tests"
 cargo test --locked --lib --bins --test it
 cargo test --locked --doc
 say "tests that want the machine for themselves"
+cargo test --locked --test soak -- --test-threads 1
 exec cargo test --locked --test alone -- --test-threads 1
