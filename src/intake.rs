@@ -29,7 +29,7 @@ use crate::catalog::{self, Catalog, Stream};
 use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::source::{NewRecord, Sink};
+use crate::source::{NewRecord, Sink, SinkError};
 
 mod answer;
 pub mod append;
@@ -122,7 +122,25 @@ async fn take(state: &IntakeState, request: Request) -> Result<Vec<Outcome>, Rej
     let outcomes = write(&*state.sink, records.collect()).await;
     let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
     state.metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    tell_if_it_fails(state, &outcomes);
     Ok(outcomes)
+}
+
+/// Says it once when events cannot be written, and once when they can again.
+fn tell_if_it_fails(state: &IntakeState, outcomes: &[Outcome]) {
+    let last = outcomes.iter().rev().find_map(|outcome| match outcome {
+        Outcome::Appended(_, Ok(_)) => Some(None),
+        Outcome::Appended(_, Err(SinkError::Refused(_))) | Outcome::Bad(_) => None,
+        Outcome::Appended(_, Err(error)) => Some(Some(error)),
+    });
+    let Some(failure) = last else { return };
+    let failing = &state.metrics.intake_failing;
+    let before = failing.set(i64::from(failure.is_some()));
+    match failure {
+        Some(error) if before == 0 => tracing::error!(%error, "events cannot be written"),
+        None if before != 0 => tracing::info!("events are written again"),
+        _ => {}
+    }
 }
 
 /// What is to be written for an event: the event as it is, where its stream is written to.

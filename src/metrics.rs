@@ -122,6 +122,8 @@ pub struct Metrics {
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
+    /// 1 while what came last could not be written.
+    pub intake_failing: Gauge,
     /// What the gate counts besides streams.
     pub gate: GateMetrics,
     /// What operators decide at run time.
@@ -183,6 +185,10 @@ impl Metrics {
                 "TLS handshakes that failed, by reason"
             ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            intake_failing: metric!(
+                "tidegate_intake_failing",
+                "1 while events that came last could not be written: no room, or no answer"
+            ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
             combinations: Mutex::default(),
