@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use self::reload::{Parts, Reloader};
 use self::sockets::Sockets;
 use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
-use crate::admin::{Access, Admin};
+use crate::admin::{Access, Admin, Readiness};
 use crate::config::{
     ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig, SourceConfig,
     TlsConfig,
@@ -99,14 +100,9 @@ async fn serve(
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
     let admin = admin_port(config, sockets.admin)?;
     let addresses = (public.addr(), admin.addr());
-    let readiness = Arc::new(admin::Readiness::default());
+    let readiness = Arc::new(Readiness::default());
     let started = readiness.latch("started");
-    let desk = Arc::new(Admin {
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
-        access: access(config)?,
-        controls: OnceLock::new(),
-    });
+    let desk = desk(config, &metrics, &readiness)?;
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
@@ -114,19 +110,6 @@ async fn serve(
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
     let drain = Arc::new(RwLock::new(config.drain));
     let (ask_reload, reloads) = mpsc::channel(1);
-    let controls = admin::Controls {
-        gate: Arc::clone(&gate),
-        sessions: Arc::clone(&sessions),
-        blocks,
-        streams_room: room.streams_most,
-        stop: stop.asked.clone(),
-        drain: Arc::clone(&drain),
-        reload: ask_reload,
-    };
-    desk.controls.set(controls).expect("set once");
-
-    let mut tasks = JoinSet::new();
-    let shutdown = CancellationToken::new();
     let parts = Parts {
         catalog: catalog.clone(),
         hub: Arc::clone(&hub),
@@ -137,6 +120,11 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         streams_room: room.streams_most,
     };
+    let controls = parts.controls(blocks, stop.asked.clone(), ask_reload);
+    desk.controls.set(controls).expect("set once");
+
+    let mut tasks = JoinSet::new();
+    let shutdown = CancellationToken::new();
     let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
     let reloading = tokio::spawn(reloader.run(reloads));
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
@@ -146,15 +134,13 @@ async fn serve(
         tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
     }
     let front = Front {
-        catalog: catalog.clone(),
+        catalog,
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
-        metrics: Arc::clone(&metrics),
+        metrics,
         settings: http_settings(config),
     };
-    let sink = config.intake.then(|| Arc::clone(&ground.sink));
-    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
-    let router = http::router(front, extra.unwrap_or_default());
+    let router = routes(front, config.intake.then(|| Arc::clone(&ground.sink)));
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
@@ -166,15 +152,37 @@ async fn serve(
     let serving = Serving { readiness, gate, sessions, shutdown, tasks };
     let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
     serving.drain(&mut stop, drain).await;
-    reloading.abort();
-    watched.inspect(AbortHandle::abort);
-    tail.abort();
-    sharing.abort();
+    let others = [reloading.abort_handle(), tail.abort_handle(), sharing];
+    others.iter().chain(&watched).for_each(AbortHandle::abort);
     if let Some(log) = ground.log {
         log.close().await;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the admin port shows, as far as it is there from the start.
+fn desk(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> anyhow::Result<Arc<Admin>> {
+    Ok(Arc::new(Admin {
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        access: access(config)?,
+        controls: OnceLock::new(),
+    }))
+}
+
+/// The public port's routes; with a sink the intake is one of them.
+fn routes(front: Front, sink: Option<Arc<dyn Sink>>) -> Router {
+    let intake = |sink| {
+        let (catalog, metrics) = (front.catalog.clone(), Arc::clone(&front.metrics));
+        intake::router(IntakeState::new(catalog, sink, metrics))
+    };
+    let extra = sink.map(intake).unwrap_or_default();
+    http::router(front, extra)
 }
 
 fn http_settings(config: &Config) -> http::Settings {

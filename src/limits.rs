@@ -187,8 +187,8 @@ pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How often the configuration's file is looked at. A change counts when it is still the same at the
-/// next look.
+/// How often the configuration's file is looked at. A change counts when it is still the same at
+/// the next look.
 pub const CONFIG_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long a source may take to say where topics stand that a new configuration adds.
 pub const SURVEY_MAX: Duration = Duration::from_secs(10);
