@@ -23,10 +23,10 @@ use self::reload::{Parts, Reloader};
 use self::sockets::Sockets;
 use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
-use crate::admin::{Access, Admin};
+use crate::admin::{Access, Admin, Readiness};
 use crate::config::{
-    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig, SourceConfig,
-    TlsConfig,
+    ClientFrom, Config, DrainConfig, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig,
+    SourceConfig, TlsConfig,
 };
 use crate::feed::Hub;
 use crate::feed::history::History;
@@ -74,25 +74,24 @@ struct Ground {
 /// When an address cannot be bound or the source cannot be opened. A source that is merely out of
 /// reach is no error.
 pub fn run(config: Config, with_demo: bool, file: Option<ConfigFile>) -> anyhow::Result<()> {
+    telemetry::configure(&config.log_level);
     let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(config, with_demo, file, sockets));
+    let outcome = runtime.block_on(serve(&config, with_demo, file, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
 async fn serve(
-    config: Config,
+    config: &Config,
     with_demo: bool,
     file: Option<ConfigFile>,
     sockets: Sockets,
 ) -> anyhow::Result<()> {
-    let config = &config;
-    telemetry::configure(&config.log_level);
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = catalog::Current::from(Arc::new(config.catalog()));
@@ -102,7 +101,7 @@ async fn serve(
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
     let admin = admin_port(config, sockets.admin)?;
     let addresses = (public.addr(), admin.addr());
-    let readiness = Arc::new(admin::Readiness::default());
+    let readiness = Arc::new(Readiness::default());
     let started = readiness.latch("started");
     readiness.needs_descriptors_below(room.descriptors_max);
     let board = health::board(config, &catalog.now(), &metrics);
@@ -125,7 +124,7 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         streams_room: room.streams_most,
     };
-    let controls = controls(&parts, blocks, stop.asked.clone(), ask_reload);
+    let controls = parts.controls(blocks, stop.asked.clone(), ask_reload);
     desk.controls.set(controls).expect("set once");
     let served = routes::Served { schemas, with_demo, health: &board, sink: &ground.sink };
     let router = routes::all(config, &parts, served, (&mut tasks, &shutdown));
@@ -136,30 +135,29 @@ async fn serve(
     let watch = health::watch(config, &board, carried, addresses.0, &metrics);
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
-        let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
-        tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
+        tasks.spawn(demo::run(Arc::clone(&ground.sink), rand::random(), shutdown.clone()));
     }
-    let serving = shutdown.clone();
-    tasks.spawn(async move { http::listen::serve(public, router, serving).await });
+    tasks.spawn(http::listen::serve(public, router, shutdown.clone()));
     announce(scheme, addresses).context("say where it listens")?;
     drop(started);
-    manager::is_ready(&format!("serving at {scheme}://{}", addresses.0));
     let watched = manager::watch(Arc::clone(&sessions));
 
-    stop.requested().await;
     let serving = Serving { readiness, gate, sessions, shutdown, tasks };
-    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
-    serving.drain(&mut stop, drain).await;
-    reloading.abort();
-    watched.inspect(AbortHandle::abort);
-    watch.abort();
-    tail.abort();
-    sharing.abort();
+    until_stopped(&mut stop, serving, &drain).await;
+    let others = [reloading.abort_handle(), watch, tail.abort_handle(), sharing];
+    others.iter().chain(&watched).for_each(AbortHandle::abort);
     if let Some(log) = ground.log {
         log.close().await;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// By the configuration that is in force when it is asked to stop.
+async fn until_stopped(stop: &mut Stop, serving: Serving, drain: &RwLock<DrainConfig>) {
+    stop.requested().await;
+    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
+    serving.drain(stop, drain).await;
 }
 
 /// What the streams' events look like.
@@ -170,29 +168,11 @@ pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Ar
     Schemas::load(&config.schemas, catalog).context("read the schemas")
 }
 
-/// What operators do there.
-fn controls(
-    parts: &Parts,
-    blocks: Arc<Desk>,
-    stop: CancellationToken,
-    reload: mpsc::Sender<admin::AskReload>,
-) -> admin::Controls {
-    admin::Controls {
-        gate: Arc::clone(&parts.gate),
-        sessions: Arc::clone(&parts.sessions),
-        blocks,
-        streams_room: parts.streams_room,
-        stop,
-        drain: Arc::clone(&parts.drain),
-        reload,
-    }
-}
-
 /// What the admin port shows before the parts behind it have started.
 fn desk(
     config: &Config,
     metrics: &Arc<Metrics>,
-    (readiness, health): (&Arc<admin::Readiness>, &Arc<Board>),
+    (readiness, health): (&Arc<Readiness>, &Arc<Board>),
 ) -> anyhow::Result<Arc<Admin>> {
     Ok(Arc::new(Admin {
         metrics: Arc::clone(metrics),
@@ -466,10 +446,12 @@ fn tokens(file: &Path) -> anyhow::Result<HashSet<TokenHash>> {
     Ok(gate::tokens::parse(&text)?.into_keys().collect())
 }
 
-/// Scripts read these lines.
+/// Scripts read these lines; the service manager is told.
 fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on {scheme}://{public}")?;
     writeln!(out, "admin on http://{admin}")?;
-    out.flush()
+    out.flush()?;
+    manager::is_ready(&format!("serving at {scheme}://{public}"));
+    Ok(())
 }

@@ -110,6 +110,7 @@ enum LogCommand {
         /// Its folder
         dir: PathBuf,
     },
+    Export(log::export::ExportArgs),
 }
 
 /// Runs the command line of this process.
@@ -134,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
+        Command::Log(LogCommand::Export(args)) => log::export::run(&args),
         Command::Drain(args) => drain::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Top(args) => top::run(&args),

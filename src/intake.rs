@@ -34,7 +34,7 @@ use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::schemas::Schemas;
-use crate::source::{NewRecord, Sink};
+use crate::source::{NewRecord, Sink, SinkError};
 
 mod answer;
 pub mod append;
@@ -199,7 +199,26 @@ async fn take(state: &Arc<IntakeState>, request: Request) -> Result<Vec<Outcome>
 fn count(metrics: &Metrics, outcomes: &[Outcome]) -> usize {
     let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
     metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    tell_if_it_fails(metrics, outcomes);
     outcomes.len() - taken
+}
+
+/// Says it once when events cannot be written, and once when they can again.
+fn tell_if_it_fails(metrics: &Metrics, outcomes: &[Outcome]) {
+    let last = outcomes.iter().rev().find_map(|outcome| match outcome {
+        Outcome::Appended(_, Ok(_)) => Some(None),
+        Outcome::Appended(_, Err(SinkError::Refused(_))) => None,
+        Outcome::Hasty | Outcome::Bad(_) => None,
+        Outcome::Appended(_, Err(error)) => Some(Some(error)),
+    });
+    let Some(failure) = last else { return };
+    let failing = &metrics.intake_failing;
+    let before = failing.set(i64::from(failure.is_some()));
+    match failure {
+        Some(error) if before == 0 => tracing::error!(%error, "events cannot be written"),
+        None if before != 0 => tracing::info!("events are written again"),
+        _ => {}
+    }
 }
 
 /// Has the good ones written, and does not wait for it. The body keeps its room until then.

@@ -141,6 +141,8 @@ pub struct Metrics {
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
+    /// 1 while what came last could not be written.
+    pub intake_failing: Gauge,
     /// Events for which the writer did not wait, and that were not written (or may not have been).
     pub intake_lost: Counter,
     /// What the gate counts besides streams.
@@ -215,6 +217,10 @@ impl Metrics {
                 "TLS handshakes that failed, by reason"
             ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            intake_failing: metric!(
+                "tidegate_intake_failing",
+                "1 while events that came last could not be written: no room, or no answer"
+            ),
             intake_lost: metric!(
                 "tidegate_intake_lost_events",
                 "Events answered with 202 that were not written, or may not have been"

@@ -20,6 +20,7 @@ mod http_contract;
 mod kafka_source;
 mod load;
 mod log_commands;
+mod log_faults;
 mod nginx;
 mod operators;
 mod positions;

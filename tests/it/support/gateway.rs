@@ -71,6 +71,14 @@ impl Gateway {
         self.dir.path().join("log")
     }
 
+    /// A folder of its own that it does not look at.
+    #[must_use]
+    pub fn other_dir(&self) -> PathBuf {
+        let dir = self.dir.path().join("other");
+        std::fs::create_dir_all(&dir).expect("made");
+        dir
+    }
+
     /// The folder of its state over a Kafka.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
