@@ -59,4 +59,7 @@ if [ -x scripts/clients.sh ]; then
 fi
 
 say "tests"
-exec cargo test --locked
+cargo test --locked --lib --bins --test it
+cargo test --locked --doc
+say "tests that want the machine for themselves"
+exec cargo test --locked --test alone -- --test-threads 1

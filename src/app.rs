@@ -26,8 +26,8 @@ use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
 use crate::admin::{Access, Admin, Readiness};
 use crate::config::{
-    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig, SourceConfig,
-    TlsConfig,
+    ClientFrom, Config, DrainConfig, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig,
+    SourceConfig, TlsConfig,
 };
 use crate::feed::Hub;
 use crate::feed::history::History;
@@ -42,6 +42,7 @@ use crate::http::listen::tls::Tls;
 use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::schemas::Schemas;
 use crate::session::{Pump, Sessions};
 use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
@@ -73,28 +74,29 @@ struct Ground {
 /// When an address cannot be bound or the source cannot be opened. A source that is merely out of
 /// reach is no error.
 pub fn run(config: Config, with_demo: bool, file: Option<ConfigFile>) -> anyhow::Result<()> {
+    telemetry::configure(&config.log_level);
     let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(config, with_demo, file, sockets));
+    let outcome = runtime.block_on(serve(&config, with_demo, file, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
 async fn serve(
-    config: Config,
+    config: &Config,
     with_demo: bool,
     file: Option<ConfigFile>,
     sockets: Sockets,
 ) -> anyhow::Result<()> {
-    let config = &config;
-    telemetry::configure(&config.log_level);
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = catalog::Current::from(Arc::new(config.catalog()));
+    let own = with_demo.then(|| Arc::new(Schemas::of_documents(demo::schemas())));
+    let schemas = own.map_or_else(|| schemas(config, &catalog.now()), Ok)?;
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
@@ -122,7 +124,6 @@ async fn serve(
     };
     let controls = parts.controls(blocks, stop.asked.clone(), ask_reload);
     desk.controls.set(controls).expect("set once");
-
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
     let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
@@ -130,28 +131,24 @@ async fn serve(
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
-        let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
-        tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
+        tasks.spawn(demo::run(Arc::clone(&ground.sink), rand::random(), shutdown.clone()));
     }
     let front = Front {
         catalog,
+        schemas,
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics,
         settings: http_settings(config),
     };
-    let router = routes(front, config.intake.then(|| Arc::clone(&ground.sink)));
-    let serving = shutdown.clone();
-    tasks.spawn(async move { http::listen::serve(public, router, serving).await });
+    let router = routes(config, front, &ground.sink, (&mut tasks, &shutdown))?;
+    tasks.spawn(http::listen::serve(public, router, shutdown.clone()));
     announce(scheme, addresses).context("say where it listens")?;
     drop(started);
-    manager::is_ready(&format!("serving at {scheme}://{}", addresses.0));
     let watched = manager::watch(Arc::clone(&sessions));
 
-    stop.requested().await;
     let serving = Serving { readiness, gate, sessions, shutdown, tasks };
-    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
-    serving.drain(&mut stop, drain).await;
+    until_stopped(&mut stop, serving, &drain).await;
     let others = [reloading.abort_handle(), tail.abort_handle(), sharing];
     others.iter().chain(&watched).for_each(AbortHandle::abort);
     if let Some(log) = ground.log {
@@ -159,6 +156,13 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// By the configuration that is in force when it is asked to stop.
+async fn until_stopped(stop: &mut Stop, serving: Serving, drain: &RwLock<DrainConfig>) {
+    stop.requested().await;
+    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
+    serving.drain(stop, drain).await;
 }
 
 /// What the admin port shows, as far as it is there from the start.
@@ -175,22 +179,51 @@ fn desk(
     }))
 }
 
-/// The public port's routes; with a sink the intake is one of them.
-fn routes(front: Front, sink: Option<Arc<dyn Sink>>) -> Router {
-    let intake = |sink| {
+/// The public port's routes; the intake is one of them where it is on.
+fn routes(
+    config: &Config,
+    front: Front,
+    sink: &Arc<dyn Sink>,
+    (tasks, shutdown): (&mut JoinSet<()>, &CancellationToken),
+) -> anyhow::Result<Router> {
+    let mut extra = Router::new();
+    if config.intake {
+        let settings = intake_settings(config, &front.catalog.now())?;
         let (catalog, metrics) = (front.catalog.clone(), Arc::clone(&front.metrics));
-        intake::router(IntakeState::new(catalog, sink, metrics))
-    };
-    let extra = sink.map(intake).unwrap_or_default();
-    http::router(front, extra)
+        let intake = IntakeState::new(catalog, Arc::clone(sink), settings, metrics);
+        extra = intake::router(Arc::clone(&intake));
+        let stopping = shutdown.clone();
+        tasks.spawn(async move {
+            stopping.cancelled().await;
+            intake.settled().await;
+        });
+    }
+    Ok(http::router(front, extra))
 }
 
 fn http_settings(config: &Config) -> http::Settings {
     http::Settings {
         compress: config.session.compress,
         soft_refusals: config.session.soft_refusals,
+        other_paths: if config.intake { intake::paths() } else { serde_json::Map::new() },
         ..Default::default()
     }
+}
+
+/// What the streams' events look like.
+///
+/// # Errors
+/// When a schema cannot be used.
+pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Arc<Schemas>> {
+    Schemas::load(&config.schemas, catalog).context("read the schemas")
+}
+
+fn intake_settings(
+    config: &Config,
+    catalog: &catalog::Catalog,
+) -> anyhow::Result<intake::Settings> {
+    let schemas = schemas(config, catalog)?;
+    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
 }
 
 /// Who may use `/admin/`.
@@ -302,8 +335,8 @@ fn readers(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let lines =
-        Lines::new(&catalog.now(), None, bytes(config.limits.event_bytes), Arc::clone(metrics));
+    let event_bytes = bytes(config.limits.event_bytes);
+    let lines = Lines::new(&catalog.now(), &config.redact, event_bytes, Arc::clone(metrics));
     let settings = feed::Settings {
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),
@@ -453,10 +486,12 @@ fn tokens(file: &Path) -> anyhow::Result<HashSet<TokenHash>> {
     Ok(gate::tokens::parse(&text)?.into_keys().collect())
 }
 
-/// Scripts read these lines.
+/// Scripts read these lines; the service manager is told.
 fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on {scheme}://{public}")?;
     writeln!(out, "admin on http://{admin}")?;
-    out.flush()
+    out.flush()?;
+    manager::is_ready(&format!("serving at {scheme}://{public}"));
+    Ok(())
 }

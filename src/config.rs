@@ -21,12 +21,16 @@ mod drain;
 mod limits;
 mod memory;
 mod reader;
+mod redact;
+mod schemas;
 mod state;
 
 pub use self::drain::DrainConfig;
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
+pub use redact::{Condition, RedactRule, Redaction};
+pub use schemas::SchemasConfig;
 pub use state::StateConfig;
 
 /// Everything that is wrong with a config.
@@ -148,8 +152,14 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What operators decide while it runs.
     pub state: StateConfig,
+    /// What of which events nobody is shown.
+    pub redact: Vec<Arc<RedactRule>>,
+    /// What the streams' events look like.
+    pub schemas: SchemasConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
+    /// It puts `meta.id`, `meta.dt` and `meta.request_id` in where they are missing.
+    pub intake_fills_meta: bool,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -219,9 +229,12 @@ impl Config {
         let limits = LimitsConfig::read(&mut root, found);
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
+        let fill_meta = intake.flag("fill_meta", true, found);
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
-        let streams = streams(root.table("streams", found), found);
+        let mut schemas = SchemasConfig::read(&mut root, found);
+        let streams = streams(root.table("streams", found), &mut schemas, found);
+        let redact = redact::rules(&mut root, &streams, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -241,7 +254,10 @@ impl Config {
             drain,
             limits,
             state,
+            redact,
+            schemas,
             intake,
+            intake_fills_meta: fill_meta,
         })
     }
 
@@ -269,7 +285,10 @@ impl Config {
             drain: DrainConfig::AT_ONCE,
             limits,
             state,
+            redact: Vec::new(),
+            schemas: SchemasConfig::default(),
             intake: true,
+            intake_fills_meta: true,
         }
     }
 
@@ -432,7 +451,11 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, stall, shards, compress }
 }
 
-fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
+fn streams(
+    table: Option<&Table>,
+    schemas: &mut SchemasConfig,
+    found: &mut Findings,
+) -> Vec<Stream> {
     let mut all = Vec::new();
     let mut taken: HashMap<Arc<str>, String> = HashMap::new();
     for (name, value) in table.into_iter().flatten() {
@@ -443,6 +466,7 @@ fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
         };
         let mut section = Section::new(&path, Some(table));
         let stream = stream(name, &mut section, found);
+        schemas.read_file_of(name, &mut section, found);
         section.finish(found);
         for any_name in stream.aliases.iter().chain([&stream.name]) {
             if any_name.is_empty() || any_name.contains([',', '/', '%', '?', '#']) {

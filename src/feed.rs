@@ -36,6 +36,7 @@ pub mod history;
 pub mod lines;
 mod pace;
 pub mod recent;
+pub mod redact;
 pub mod render;
 pub mod ring;
 pub mod tail;

@@ -156,8 +156,23 @@ pub const INTAKE_WAIT: Duration = Duration::from_secs(5);
 pub const INTAKE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events of one body.
 pub const INTAKE_EVENTS_MAX: usize = 10_000;
+/// Bytes of what one answer says of events that were refused.
+pub const INTAKE_DETAILS_BYTES_MAX: usize = 256 * 1024;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
+
+/// Schemas of events that are kept, and the files that are looked at for them.
+pub const SCHEMAS_MAX: usize = 5000;
+/// See `SCHEMAS_MAX`.
+pub const SCHEMA_FILES_MAX: usize = 100_000;
+/// Bytes of one schema.
+pub const SCHEMA_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of all schemas, as they are written.
+pub const SCHEMAS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Things that are said of one event that does not fit.
+pub const SCHEMA_FINDINGS_MAX: usize = 5;
+/// Bytes of an event of which more than the first is looked for.
+pub const SCHEMA_ALL_FINDINGS_BYTES_MAX: usize = 64 * 1024;
 
 /// Characters of a bearer token. With fewer somebody might find one by trying.
 pub const TOKEN_BYTES_MIN: usize = 16;

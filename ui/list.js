@@ -65,6 +65,8 @@ export class List {
   #timer = 0;
   #frame = 0;
   #top = 0;
+  // While it is, nothing moves away between a press and its release, or no row would be clicked.
+  #pressed = false;
 
   raw = false;
   chosen = null;
@@ -77,6 +79,10 @@ export class List {
     this.#on = on;
     new ResizeObserver(() => this.#measure()).observe(box);
     box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    box.addEventListener("pointerdown", ({ target }) => {
+      this.#pressed = target.closest("[role=option]") !== null;
+    });
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => this.#released());
     box.addEventListener("click", ({ target }) => {
       const id = target.closest("[role=option]")?.id;
       const entry = id && this.#rows.get(Number(id.slice(1)))?.entry;
@@ -87,7 +93,7 @@ export class List {
 
   // Draws with the next frame, unless the list was drawn a moment ago; `now`: somebody waits.
   draw(now = false) {
-    if (this.#frame !== 0 || (this.#timer !== 0 && !now)) return;
+    if (this.#pressed || this.#frame !== 0 || (this.#timer !== 0 && !now)) return;
     clearTimeout(this.#timer);
     this.#timer = 0;
     const wait = now ? 0 : this.#drawn + DRAW_EVERY_MS - performance.now();
@@ -97,6 +103,7 @@ export class List {
     }
     this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
+      if (this.#pressed) return;
       this.#drawn = performance.now();
       this.#render();
     });
@@ -116,6 +123,12 @@ export class List {
     const style = getComputedStyle(this.#box);
     this.#height = Number.parseFloat(style.getPropertyValue("--row")) || 36;
     this.#view = this.#box.clientHeight;
+    this.draw(true);
+  }
+
+  #released() {
+    if (!this.#pressed) return;
+    this.#pressed = false;
     this.draw(true);
   }
 

@@ -6,26 +6,24 @@ use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 
+use super::redact::Redactor;
 use super::render::{Skipped, render};
 use crate::catalog::Catalog;
+use crate::config::RedactRule;
 use crate::event::{Record, TopicName, TopicPartition};
 use crate::metrics::{ByStreamReason, Metrics};
 
 /// A record's data line with its `\n`, or why it has none.
 pub type Line = Result<Bytes, Skipped>;
 
-/// Changes a record before it is rendered, cached or shown: the seam for redaction.
-pub trait Redact: Send + Sync + std::fmt::Debug {
-    /// The record as readers may see it. Offset and time must stay.
-    fn redact(&self, tp: &TopicPartition, record: &Record) -> Option<Record>;
-}
-
 /// Makes data lines.
 #[derive(Debug)]
 pub struct Lines {
     /// Only to count by.
     streams_of: RwLock<HashMap<TopicName, Vec<String>>>,
-    redact: Option<Arc<dyn Redact>>,
+    rules: Vec<Arc<RedactRule>>,
+    /// The rules, by the topics of the catalogue in force.
+    redact: RwLock<Option<Arc<Redactor>>>,
     event_bytes_max: usize,
     metrics: Arc<Metrics>,
 }
@@ -35,25 +33,29 @@ impl Lines {
     #[must_use]
     pub fn new(
         catalog: &Catalog,
-        redact: Option<Arc<dyn Redact>>,
+        rules: &[Arc<RedactRule>],
         event_bytes_max: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let streams_of = RwLock::new(streams_of(catalog));
-        Arc::new(Self { streams_of, redact, event_bytes_max, metrics })
+        let redact = Redactor::new(rules, catalog, None, Arc::clone(&metrics));
+        let (streams_of, redact) = (RwLock::new(streams_of(catalog)), RwLock::new(redact));
+        Arc::new(Self { streams_of, rules: rules.to_vec(), redact, event_bytes_max, metrics })
     }
 
-    /// From now on for those of this one.
+    /// From now on for those of this one. (What was hidden in the topics of the one before stays
+    /// hidden: some may be read for a moment yet.)
     pub fn are_of(&self, catalog: &Catalog) {
+        let mut redact = self.redact.write().expect("no holder panics");
+        let before = redact.as_deref();
+        *redact = Redactor::new(&self.rules, catalog, before, Arc::clone(&self.metrics));
+        drop(redact);
         *self.streams_of.write().expect("no holder panics") = streams_of(catalog);
     }
 
     /// The record's data line.
     pub fn line(&self, tp: &TopicPartition, record: &Record) -> Line {
-        let redacted = self.redact.as_ref().and_then(|r| r.redact(tp, record));
-        let record = redacted.as_ref().unwrap_or(record);
         let too_large = record.value.as_ref().is_some_and(|v| v.len() > self.event_bytes_max);
-        let line = if too_large { Err(Skipped::TooLarge) } else { render(tp, record) };
+        let line = if too_large { Err(Skipped::TooLarge) } else { self.shown(tp, record) };
         if let Err(skipped) = &line {
             let streams_of = self.streams_of.read().expect("no holder panics");
             for stream in streams_of.get(&tp.topic).into_iter().flatten() {
@@ -62,6 +64,12 @@ impl Lines {
             }
         }
         line
+    }
+
+    fn shown(&self, tp: &TopicPartition, record: &Record) -> Line {
+        let redact = self.redact.read().expect("no holder panics").clone();
+        let redacted = redact.and_then(|r| r.redact(&tp.topic, record));
+        render(tp, redacted.as_ref().unwrap_or(record))
     }
 }
 

@@ -39,7 +39,7 @@ impl Bench {
             schema: None,
             produce_to: None,
         }]));
-        let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(&metrics));
+        let lines = Lines::new(&catalog, &[], 1 << 20, Arc::clone(&metrics));
         let bounds = crate::feed::Settings::default();
         let hub = Hub::new("m", lines, bounds, Arc::clone(&metrics));
         let history = History::new(

@@ -23,8 +23,19 @@ exports.untilReceived = (page, more) => until(page, (n) =>
   Number(document.querySelector("#received").textContent.replaceAll(",", "")) >= n, more);
 
 // All rows from the newest to the oldest, by scrolling through a list that stands still: their
-// texts, as they are shown raw; marks as `{ mark }`.
+// texts, as they are shown raw; marks as `{ mark }`. What stands still may have to be drawn first:
+// until then its rows have other places, and it is read again.
 exports.allRows = async (page) => {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const rows = await rowsOnce(page);
+    if (rows.every(({ of }) => of === rows.length)) return rows;
+    if (Date.now() < deadline) continue;
+    throw new Error(`${rows.length} rows were shown, of ${rows.map(({ of }) => of)}`);
+  }
+};
+
+async function rowsOnce(page) {
   const seen = new Map();
   const box = page.locator("#list");
   const size = (name) => box.evaluate((list, key) => list[key], name);
@@ -43,17 +54,15 @@ exports.allRows = async (page) => {
     });
     const rows = await page.locator("[role=option]").evaluateAll((all) => all.map((row) => ({
       place: Number(row.getAttribute("aria-posinset")),
+      of: Number(row.getAttribute("aria-setsize")),
       mark: row.classList.contains("mark"),
       text: row.querySelector(".title").textContent,
     })));
     for (const row of rows) seen.set(row.place, row);
   }
   await box.evaluate((list) => { list.scrollTop = 0; });
-  const all = Number(await page.locator("[role=option]").first().getAttribute("aria-setsize"));
-  const missing = Array.from({ length: all }, (_, i) => i + 1).filter((i) => !seen.has(i));
-  if (missing.length > 0) throw new Error(`${missing.length} of ${all} rows were never shown`);
   return [...seen.values()].sort((a, b) => a.place - b.place);
-};
+}
 
 // Runs a script over a fresh page. `expected`: what the browser may complain about.
 exports.run = async (script, { expected = [] } = {}) => {

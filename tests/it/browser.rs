@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::clients::{CONFIG, HALF, STREAM, Served, cuts, until_all_is_seen};
 use crate::support::checker::{self, Trace};
 use crate::support::client::{self, Client};
 use crate::support::cutter::Cutter;
+use crate::support::served::{CONFIG, HALF, STREAM, Served, cuts, until_all_is_seen};
 
 /// The first cut is inside the very first event, so the only id that it has is the one that a
 /// browser is given before all events.

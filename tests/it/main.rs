@@ -1,17 +1,16 @@
-//! All integration tests, one binary: `support/` is the rig, every other file one behaviour.
+//! The integration tests: `support/` is the rig, every other file one behaviour. What loads the whole
+//! machine, or cannot stand that others do, is in `alone.rs`.
 
 mod blocks;
-mod browser;
 mod burst;
 mod catchup;
 mod checker;
 mod clients;
 mod compression;
-mod crowds;
 mod delivery;
+mod documents;
 mod drain;
 mod golden;
-mod hostile;
 mod house_style;
 mod http_contract;
 mod kafka_source;
@@ -23,6 +22,7 @@ mod operators;
 mod positions;
 mod proxy_protocol;
 mod pump;
+mod redaction;
 mod reload;
 mod support;
 mod tokens;

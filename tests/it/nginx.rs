@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tidegate::feed::encode::Encoding;
 
-use crate::clients::{self, Served};
 use crate::support::checker::{self, Goal, Manner, Reader};
 use crate::support::gateway::Gateway;
 use crate::support::packed::ENCODINGS;
 use crate::support::process::Process;
 use crate::support::reading::{Reading, are_all, has, offsets, write};
+use crate::support::served::{self, Served};
 use crate::support::{eventually, free_port, sse};
 
 /// How nginx speaks to what is behind it.
@@ -197,7 +197,7 @@ fn nginx_keeps_no_event_back() {
 #[test]
 fn fifty_readers_through_nginx_that_are_cut_at_random_miss_nothing() {
     for upstream in ALL {
-        let mut served = Served::new(&clients::CONFIG.replace("lifetime_s = 1", "lifetime_s = 2"));
+        let mut served = Served::new(&served::CONFIG.replace("lifetime_s = 1", "lifetime_s = 2"));
         let nginx = Nginx::before(served.gateway.public(), upstream);
         let started = Arc::new(AtomicUsize::new(0));
         let readers: Vec<_> = (0..50)
@@ -205,7 +205,7 @@ fn fifty_readers_through_nginx_that_are_cut_at_random_miss_nothing() {
                 let (goal, started) = (Goal::default(), Arc::clone(&started));
                 let reader = Reader {
                     to: nginx.address,
-                    path: format!("{}?since=0&encoding=identity", clients::STREAM),
+                    path: format!("{}?since=0&encoding=identity", served::STREAM),
                     seed,
                     manner: Manner { events_max: 100, rechunked: true, ..Manner::default() },
                     goal: Arc::clone(&goal),

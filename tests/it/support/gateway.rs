@@ -15,6 +15,8 @@ pub struct Gateway {
     ports: (u16, u16),
     /// How many it may have; `None`: as many as the test.
     descriptors: Option<u32>,
+    /// It makes its own events up.
+    is_demo: bool,
     running: Option<Process>,
 }
 
@@ -34,6 +36,16 @@ impl Gateway {
         let more = format!("{more}\n[intake]\nenabled = true\n");
         let source = |dir: &Path| format!("[embedded]\ndata_dir = {:?}\n{keys}\n", dir.join("log"));
         Self::start(source, streams, &more)
+    }
+
+    /// As people try it.
+    #[must_use]
+    pub fn demo() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ports = (free_port(), free_port());
+        let mut gateway = Self { dir, ports, descriptors: None, is_demo: true, running: None };
+        gateway.go();
+        gateway
     }
 
     /// As `embedded`, with so few descriptors.
@@ -103,7 +115,7 @@ impl Gateway {
         };
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
-        let mut gateway = Self { dir, ports, descriptors: None, running: None };
+        let mut gateway = Self { dir, ports, descriptors: None, is_demo: false, running: None };
         gateway.go();
         gateway
     }
@@ -129,7 +141,10 @@ impl Gateway {
 
     fn launch(&self) -> Process {
         let mut command = self.program();
-        command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml"));
+        match self.is_demo {
+            true => command.args(["serve", "--demo", "--data-dir"]).arg(self.log_dir()),
+            false => command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml")),
+        };
         command.args(["--listen", &self.public().to_string()]);
         command.args(["--admin-listen", &self.admin().to_string()]);
         let out = self.dir.path().join("stdout");

@@ -1,0 +1,7 @@
+//! The tests that load the whole machine, or that cannot stand that others do: a target of its own,
+//! which `scripts/test.sh` runs one test after another.
+
+mod browser;
+mod crowds;
+mod hostile;
+mod support;
