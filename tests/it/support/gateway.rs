@@ -101,9 +101,6 @@ impl Gateway {
         for (name, topics) in streams {
             config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
         }
-        if !more.contains("[drain]") {
-            config += "[drain]\ngrace_s = 0\nspread_s = 0\n";
-        }
         // Many readers of a test come from one address, and again and again.
         let free = ["streams_per_client", "opens_per_client_s"];
         let free = free.into_iter().filter(|key| !more.contains(key));
@@ -113,6 +110,10 @@ impl Gateway {
             Some((before, after)) => format!("{before}{free}{after}"),
             None => format!("{more}\n{free}"),
         };
+        // Last, since what is given may go on with the table of the source.
+        if !more.contains("[drain]") {
+            config += "\n[drain]\ngrace_s = 0\nspread_s = 0\n";
+        }
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
         let mut gateway = Self { dir, ports, descriptors: None, is_demo: false, running: None };
