@@ -198,7 +198,7 @@ async fn take(state: &Arc<IntakeState>, request: Request) -> Result<Vec<Outcome>
 /// Counts the events that were written; how many were not.
 fn count(metrics: &Metrics, outcomes: &[Outcome]) -> usize {
     let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
-    metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    metrics.intake.events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
     tell_if_it_fails(metrics, outcomes);
     outcomes.len() - taken
 }
@@ -212,7 +212,7 @@ fn tell_if_it_fails(metrics: &Metrics, outcomes: &[Outcome]) {
         Outcome::Appended(_, Err(error)) => Some(Some(error)),
     });
     let Some(failure) = last else { return };
-    let failing = &metrics.intake_failing;
+    let failing = &metrics.intake.failing;
     let before = failing.set(i64::from(failure.is_some()));
     match failure {
         Some(error) if before == 0 => tracing::error!(%error, "events cannot be written"),
@@ -240,7 +240,7 @@ fn write_hastily(
     state.hasty.spawn(async move {
         let lost = count(&writing.metrics, &write(&*writing.sink, good).await);
         if lost > 0 {
-            writing.metrics.intake_lost.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
+            writing.metrics.intake.lost.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
             tracing::warn!(events = lost, "events that nobody waited for were not written");
         }
         drop(room);

@@ -16,11 +16,13 @@ use prometheus_client::registry::Registry;
 mod control;
 mod gate;
 mod health;
+mod intake;
 mod source;
 
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
 pub use health::{ByCanary, ByHealth, HealthMetrics};
+pub use intake::IntakeMetrics;
 pub use source::SourceMetrics;
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
@@ -139,12 +141,6 @@ pub struct Metrics {
     pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
     pub tls_handshakes_failed: Family<ByReason, Counter>,
-    /// Events taken by the intake.
-    pub intake_events: Counter,
-    /// 1 while what came last could not be written.
-    pub intake_failing: Gauge,
-    /// Events for which the writer did not wait, and that were not written (or may not have been).
-    pub intake_lost: Counter,
     /// What the gate counts besides streams.
     pub gate: GateMetrics,
     /// What operators decide at run time.
@@ -153,6 +149,8 @@ pub struct Metrics {
     pub health: HealthMetrics,
     /// What comes from the source.
     pub source: SourceMetrics,
+    /// What is written through the intake.
+    pub intake: IntakeMetrics,
 }
 
 impl Metrics {
@@ -163,6 +161,7 @@ impl Metrics {
         build_info(&mut registry, &mut described);
         let health = HealthMetrics::new(&mut registry, &mut described);
         let source = SourceMetrics::new(&mut registry, &mut described);
+        let intake = IntakeMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
@@ -204,10 +203,7 @@ impl Metrics {
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
-            history_cache_bytes: metric!(
-                "tidegate_history_cache_bytes",
-                "Bytes in the history cache"
-            ),
+            history_cache_bytes: metric!("tidegate_history_cache_bytes", "Bytes of cached history"),
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
@@ -216,19 +212,11 @@ impl Metrics {
                 "tidegate_tls_handshakes_failed",
                 "TLS handshakes that failed, by reason"
             ),
-            intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
-            intake_failing: metric!(
-                "tidegate_intake_failing",
-                "1 while events that came last could not be written: no room, or no answer"
-            ),
-            intake_lost: metric!(
-                "tidegate_intake_lost_events",
-                "Events answered with 202 that were not written, or may not have been"
-            ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
             health,
             source,
+            intake,
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),
