@@ -202,10 +202,7 @@ impl Metrics {
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
-            tail_bytes: metric!(
-                "tidegate_tail_bytes",
-                "Bytes of records at the live end in memory, with room for their lines"
-            ),
+            tail_bytes: metric!("tidegate_tail_bytes", "Bytes of records and lines in memory"),
             history_cache_bytes: metric!("tidegate_history_cache_bytes", "Bytes of cached history"),
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),

@@ -4,9 +4,9 @@
 //!  read(tp, from) ─▶ tail's memory? ─▶ a cached chunk with `from`? ─▶ a read under way? ─▶ source
 //! ```
 //! A chunk is what one range read gave, as data lines. What the tail has in memory is one too where
-//! no feed has made its lines: they are made for the cache, which has its bound. A new chunk ends where the next cached one,
-//! or the tail's memory, begins; so replays that start at different places soon share chunks.
-//! Chunks of another generation of a log are never given.
+//! no feed has made its lines: they are made for the cache, which has its bound. A new chunk ends
+//! where the next cached one, or the tail's memory, begins; so replays that start at different
+//! places soon share chunks. Chunks of another generation of a log are never given.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
