@@ -1,69 +1,28 @@
-//! A real Apache Kafka on loopback: one node, its jars from Maven's repository.
+//! A real Apache Kafka on loopback: one node that is broker and controller, and what can be asked of
+//! any cluster. Nodes are started in `node`; a cluster of several is in `cluster`.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult,
-};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message};
 
-use super::process::Process;
-use super::{PATIENCE, eventually, free_port};
+pub mod cluster;
+pub mod node;
+pub mod topics;
 
-const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The jars, fetched once.
-fn libs() -> PathBuf {
-    let dir = root().join(".cache/kafka");
-    std::fs::create_dir_all(&dir).expect("make the cache");
-    let lock = std::fs::File::create(dir.join("lock")).expect("make the lock");
-    lock.lock().expect("one fetches, the others wait");
-    let libs = dir.join("libs");
-    if !libs.join("kafka-tools-4.3.0.jar").exists() {
-        let pom = root().join("tests/it/support/kafka/pom.xml");
-        let fetched = Command::new("mvn")
-            .args(["-q", "-B", "-f"])
-            .arg(pom)
-            .arg("dependency:copy-dependencies")
-            .arg(format!("-DoutputDirectory={}", libs.display()))
-            .arg("-DincludeScope=runtime")
-            .status()
-            .expect("Maven (mvn) is needed to fetch Apache Kafka");
-        assert!(fetched.success(), "Maven could not fetch Apache Kafka");
-    }
-    libs
-}
-
-fn java(args: &[&str]) -> Command {
-    let mut command = Command::new("java");
-    let log4j = root().join("tests/it/support/kafka/log4j2.properties");
-    command
-        .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
-        .arg("-cp")
-        .arg(format!("{}/*", libs().display()))
-        .args(args);
-    command
-}
+use self::node::Node;
+pub use self::node::java;
+use self::topics::Topics;
+use super::{PATIENCE, free_port};
 
 /// A node that is broker and controller.
 pub struct Kafka {
-    dir: tempfile::TempDir,
+    node: Node,
     port: u16,
-    running: Option<Process>,
 }
 
 impl Kafka {
@@ -83,38 +42,18 @@ impl Kafka {
     }
 
     fn start_with(more: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
         let (port, controller) = (free_port(), free_port());
-        let properties = format!(
+        let node = Node::new(&format!(
             "process.roles=broker,controller\nnode.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
-             log.dirs={}\n\
-             offsets.topic.replication.factor=1\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
-             share.coordinator.state.topic.replication.factor=1\n\
-             share.coordinator.state.topic.min.isr=1\n\
-             auto.create.topics.enable=false\n\
-             message.max.bytes=20000000\nreplica.fetch.max.bytes=20000000\n\
-             log.retention.ms=-1\nnum.partitions=1\n\
-             transaction.state.log.num.partitions=4\noffsets.topic.num.partitions=1\n{more}",
-            dir.path().join("data").display()
-        );
-        let file = dir.path().join("node.properties");
-        std::fs::write(&file, properties).expect("write the properties");
-        let file = file.to_str().expect("a plain path");
-        let formatted = java(&["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", file])
-            .stdout(Stdio::null())
-            .status()
-            .expect("Java is needed to run Apache Kafka");
-        assert!(formatted.success(), "the node's storage cannot be formatted");
-        let mut node = Self { dir, port, running: None };
-        node.go();
-        node
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n{more}"
+        ));
+        node.format();
+        let mut kafka = Self { node, port };
+        kafka.go();
+        kafka
     }
 
     /// Where clients begin.
@@ -123,49 +62,34 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    fn topics(&self) -> Topics {
+        Topics::of(self.bootstrap())
+    }
+
     /// Starts the node (again) and waits until it answers.
     pub fn go(&mut self) {
-        let log = std::fs::File::create(self.dir.path().join("node.log")).expect("make the log");
-        let properties = self.dir.path().join("node.properties");
-        let java = java(&["-Xmx384m", "kafka.Kafka", properties.to_str().expect("plain")]);
-        let files = (log.try_clone().expect("a descriptor"), log);
-        self.running = Some(Process::start(&java, &self.dir.path().join("pid"), files));
-        let asks: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
-            .create()
-            .expect("a client");
-        eventually("Kafka answers", || {
-            let metadata = asks.fetch_metadata(None, Duration::from_secs(2));
-            metadata.is_ok_and(|m| !m.brokers().is_empty())
-        });
+        self.node.go();
+        self.topics().wait_for_brokers(1);
     }
 
     /// Ends the node at once (SIGKILL).
     pub fn kill(&mut self) {
-        self.running = None;
-    }
-
-    fn signal(&self, signal: &str) {
-        self.running.as_ref().expect("it runs").signal(signal);
+        self.node.kill();
     }
 
     /// Freezes the node: connections stay, nothing answers.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        self.node.freeze();
     }
 
     /// Lets a frozen node go on.
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
-        ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().expect("a client")
+        self.node.thaw();
     }
 
     /// Makes a topic.
     pub async fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        self.make_topic((name, partitions), config, false).await;
+        self.topics().create((name, partitions, 1), config, false).await;
     }
 
     /// The same, where somebody else may be quicker.
@@ -175,48 +99,28 @@ impl Kafka {
         partitions: i32,
         config: &[(&str, &str)],
     ) {
-        self.make_topic((name, partitions), config, true).await;
+        self.topics().create((name, partitions, 1), config, true).await;
     }
 
-    async fn make_topic(
-        &self,
-        (name, partitions): (&str, i32),
-        config: &[(&str, &str)],
-        may_be_there: bool,
-    ) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        for (key, value) in config {
-            topic = topic.set(key, value);
-        }
-        let admin = self.admin();
-        // A topic of the same name may still be going.
-        for _ in 0..100 {
-            let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("asked");
-            let is_there = |topic: &TopicResult| match topic {
-                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => may_be_there,
-                made => made.is_ok(),
-            };
-            if made.iter().all(is_there) {
-                return self.wait_for_leaders(name, partitions);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("{name} cannot be made");
+    /// Takes a topic away.
+    pub async fn delete_topic(&self, name: &str) {
+        self.topics().delete(name).await;
     }
 
-    fn wait_for_leaders(&self, name: &str, partitions: i32) {
-        let asks: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
-            .create()
-            .expect("a client");
-        eventually("the topic has leaders", || {
-            let metadata = asks.fetch_metadata(Some(name), Duration::from_secs(2));
-            metadata.is_ok_and(|m| {
-                let topic = &m.topics()[0];
-                let led = topic.partitions().iter().filter(|p| p.leader() >= 0).count();
-                topic.error().is_none() && led == usize::try_from(partitions).expect("few")
-            })
-        });
+    /// Gives a topic more partitions.
+    pub async fn grow(&self, name: &str, partitions: i32) {
+        self.topics().grow(name, partitions).await;
+    }
+
+    /// Removes the records below an offset, as retention does.
+    pub async fn delete_records(&self, name: &str, partition: i32, before: i64) {
+        self.topics().delete_records(name, partition, before).await;
+    }
+
+    /// A producer; `config` on top of what makes it exact.
+    #[must_use]
+    pub fn producer(&self, config: &[(&str, &str)]) -> Records {
+        self.topics().producer(config)
     }
 
     /// Nobody may make this topic any more, or may again.
@@ -248,47 +152,6 @@ impl Kafka {
         }
         let change = if is_denied { "--add" } else { "--remove" };
         rights(["--deny-principal", "User:*"], what, change);
-    }
-
-    /// Takes a topic away.
-    pub async fn delete_topic(&self, name: &str) {
-        let gone = self.admin().delete_topics(&[name], &AdminOptions::new()).await.expect("asked");
-        gone[0].as_ref().expect("deleted");
-    }
-
-    /// Gives a topic more partitions.
-    pub async fn grow(&self, name: &str, partitions: i32) {
-        let count = usize::try_from(partitions).expect("few");
-        let new = NewPartitions::new(name, count);
-        let grown = self.admin().create_partitions([&new], &AdminOptions::new()).await;
-        grown.expect("asked")[0].as_ref().expect("grown");
-        self.wait_for_leaders(name, partitions);
-    }
-
-    /// Removes the records below an offset, as retention does.
-    pub async fn delete_records(&self, name: &str, partition: i32, before: i64) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(name, partition, Offset::Offset(before)).expect("an offset");
-        let done = self.admin().delete_records(&list, &AdminOptions::new()).await.expect("asked");
-        for element in done.elements() {
-            element.error().expect("deleted");
-        }
-    }
-
-    /// A producer; `config` on top of what makes it exact.
-    #[must_use]
-    pub fn producer(&self, config: &[(&str, &str)]) -> Records {
-        let mut all = ClientConfig::new();
-        all.set("bootstrap.servers", self.bootstrap())
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("message.max.bytes", "20000000")
-            .set("topic.metadata.refresh.interval.ms", "1000")
-            .set("linger.ms", "5");
-        for (key, value) in config {
-            all.set(*key, *value);
-        }
-        Records(all.create_with_context(Acknowledged::default()).expect("a producer"))
     }
 }
 
