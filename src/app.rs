@@ -335,6 +335,7 @@ pub fn kafka_source(kafka: &KafkaConfig) -> anyhow::Result<Arc<KafkaSource>> {
     let settings = source::kafka::Settings {
         name: kafka.name.clone(),
         bootstrap: kafka.bootstrap.clone(),
+        brokers_file: kafka.brokers_file.clone(),
         properties: kafka.properties.clone(),
     };
     KafkaSource::new(settings).with_context(|| format!("set up kafka.{}", kafka.name))

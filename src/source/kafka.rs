@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  tail     one consumer for all topics, on a thread of its own; positions live outside it
+//!  survey   what there is to read, and whether positions still mean what they meant
+//!  keeper   what is wrong with the cluster (watchdog), and what is done about it
 //!  look     one client for questions: topic ids, watermarks, times
 //!  history  a few consumers, each reading one range at a time
 //!  producer one, made at the first append
@@ -10,7 +12,7 @@
 //! client: `auto.offset.reset` is `error`, since every other value hides a loss.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -25,15 +27,18 @@ use super::{
 };
 use crate::event::{Offset, Partition, TimestampMs, TopicName, TopicPartition};
 
+mod brokers;
 mod client;
 mod control;
 mod ffi;
 mod history;
+mod keeper;
 mod producer;
 mod survey;
 mod tail;
+mod watchdog;
 
-use client::{Clients, Status, Watch};
+use client::{Clients, Kept, Status, Watch};
 pub use client::{KafkaConfigError, Settings};
 pub use control::KafkaControl;
 use history::Pool;
@@ -49,10 +54,10 @@ pub struct KafkaSource {
     name: String,
     clients: Clients,
     status: Arc<Status>,
-    look: Arc<BaseConsumer<Watch>>,
-    admin: OnceLock<Arc<AdminClient<Watch>>>,
+    look: Arc<Kept<BaseConsumer<Watch>>>,
+    admin: Kept<AdminClient<Watch>>,
     pool: Pool,
-    producer: OnceLock<Result<Producer, KafkaError>>,
+    producer: Kept<Producer>,
     append_times: Mutex<HashMap<TopicName, (Instant, bool)>>,
 }
 
@@ -72,18 +77,32 @@ impl KafkaSource {
         let clients = Clients::new(settings)?;
         let status = Arc::new(Status::default());
         let make = |error: KafkaError| KafkaConfigError::Client(error.to_string());
-        let look = clients.history(Watch::new(&status)).map_err(make)?;
+        let look = Arc::new(Kept::default());
+        look.get(&clients, || clients.history(Watch::new(&status))).map_err(make)?;
         let pool = Pool::start(&clients, &status).map_err(make)?;
         Ok(Arc::new(Self {
             name,
             clients,
             status,
-            look: Arc::new(look),
-            admin: OnceLock::new(),
+            look,
+            admin: Kept::default(),
             pool,
-            producer: OnceLock::new(),
+            producer: Kept::default(),
             append_times: Mutex::default(),
         }))
+    }
+
+    /// Other brokers of the cluster to begin with, from now on: all clients are made anew, and
+    /// nothing is lost by it. An empty list, and the one that there is, change nothing.
+    pub fn set_brokers(&self, bootstrap: Vec<String>) {
+        if self.clients.brokers().give(bootstrap) {
+            self.clients.renew();
+        }
+    }
+
+    /// The client for questions.
+    fn look(&self) -> Result<Arc<BaseConsumer<Watch>>, KafkaError> {
+        self.look.get(&self.clients, || self.clients.history(Watch::new(&self.status)))
     }
 
     /// Runs a question that waits for an answer.
@@ -91,7 +110,7 @@ impl KafkaSource {
         &self,
         question: impl FnOnce(&BaseConsumer<Watch>) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let look = Arc::clone(&self.look);
+        let look = self.look().map_err(|error| self.unreachable(&error.to_string()))?;
         let asked = tokio::task::spawn_blocking(move || question(&look)).await;
         asked.unwrap_or_else(|error| Err(self.unreachable(&error.to_string())))
     }
@@ -123,24 +142,20 @@ impl KafkaSource {
 
     /// The client for questions about settings, made at the first one.
     fn admin(&self) -> Result<Arc<AdminClient<Watch>>, SourceError> {
-        if let Some(admin) = self.admin.get() {
-            return Ok(Arc::clone(admin));
-        }
-        let made = self.clients.admin(Watch::new(&self.status));
-        let made = made.map_err(|error| self.unreachable(&error.to_string()))?;
-        Ok(Arc::clone(self.admin.get_or_init(|| Arc::new(made))))
+        let make = || self.clients.admin(Watch::new(&self.status));
+        let made = self.admin.get(&self.clients, make);
+        made.map_err(|error| self.unreachable(&error.to_string()))
     }
 
     /// The producer, made at the first record; not while it is known that nobody would take it.
-    fn producer(&self) -> Result<&Producer, SinkError> {
+    fn producer(&self) -> Result<Arc<Producer>, SinkError> {
         if self.status.is_down() {
             let cause = self.status.last_error().unwrap_or_else(|| "all brokers are down".into());
             return Err(SinkError::Unavailable(self.name.clone(), cause));
         }
-        let producer = self.producer.get_or_init(|| {
+        let producer = self.producer.get(&self.clients, || {
             Producer::new(&self.name, self.clients.producer(Watch::new(&self.status))?)
         });
-        let producer = producer.as_ref();
         producer.map_err(|error| SinkError::Unavailable(self.name.clone(), error.to_string()))
     }
 

@@ -14,6 +14,8 @@ mod http_contract;
 mod kafka_source;
 mod load;
 mod log_commands;
+mod moves;
+
 mod nginx;
 mod operators;
 mod positions;

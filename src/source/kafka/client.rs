@@ -1,11 +1,16 @@
 //! How clients are made: what they are told, what an operator may say, and what they report.
 //!
 //! The figures are what was found to find faults soonest without costing anything: a frozen broker
-//! after some seconds, a cluster that comes back within one.
+//! after some seconds, a cluster that comes back within one. A client is made anew when the list of
+//! brokers is another, or when nobody has answered for long (`Kept`); the old one goes on a thread
+//! of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -13,6 +18,10 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use rdkafka::{ClientContext, Statistics};
+use tokio::sync::Notify;
+
+use super::brokers::Brokers;
+use super::watchdog::{Leader, Seen};
 
 /// A cluster, as an operator says it.
 #[derive(Debug, Clone)]
@@ -21,6 +30,8 @@ pub struct Settings {
     pub name: String,
     /// `host:port` of some brokers.
     pub bootstrap: Vec<String>,
+    /// A file of them instead, which is looked at every second.
+    pub brokers_file: Option<PathBuf>,
     /// Any property of librdkafka but those that exactness depends on.
     pub properties: BTreeMap<String, String>,
 }
@@ -39,6 +50,14 @@ pub enum KafkaConfigError {
         /// What was found.
         value: String,
         /// What librdkafka says.
+        says: String,
+    },
+    /// The file of brokers is no list.
+    #[error("brokers_file {}: {says}", file.display())]
+    BrokersFile {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
         says: String,
     },
     /// The properties do not go together.
@@ -82,7 +101,9 @@ const CONSUMER: [(&str, &str); 6] = [
     ("enable.partition.eof", "true"),
 ];
 
-const TAIL: [(&str, &str); 3] = [
+const TAIL: [(&str, &str); 4] = [
+    // What the watchdog goes by.
+    ("statistics.interval.ms", "500"),
     ("fetch.wait.max.ms", "100"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "10"),
@@ -105,15 +126,24 @@ const PRODUCER: [(&str, &str); 6] = [
     ("partitioner", "murmur2_random"),
 ];
 
+/// Old clients that may be dying at the same time before no further one is made in their stead.
+const DYING_MAX: usize = 2;
+/// For how long what a client said is taken for the cause of what happens.
+const ERROR_KEPT: Duration = Duration::from_secs(30);
+
 /// Makes clients of one cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     base: BTreeMap<String, String>,
+    brokers: Arc<Brokers>,
+    /// Counts how often all clients were to be made anew.
+    age: Arc<AtomicU64>,
+    dying: Arc<AtomicUsize>,
 }
 
 impl Clients {
     pub(super) fn new(settings: Settings) -> Result<Self, KafkaConfigError> {
-        let Settings { bootstrap, properties, .. } = settings;
+        let Settings { bootstrap, brokers_file, properties, .. } = settings;
         for (key, value) in &properties {
             if OWNED.contains(&key.as_str()) {
                 return Err(KafkaConfigError::Owned(key.clone()));
@@ -127,8 +157,48 @@ impl Clients {
         let mut base: BTreeMap<String, String> = BTreeMap::new();
         base.extend(COMMON.map(|(k, v)| (k.to_owned(), v.to_owned())));
         base.extend(properties);
-        base.insert("bootstrap.servers".to_owned(), bootstrap.join(","));
-        Ok(Self { base })
+        let brokers = Arc::new(Brokers::new(bootstrap, brokers_file)?);
+        Ok(Self { base, brokers, age: Arc::default(), dying: Arc::default() })
+    }
+
+    /// Where clients begin.
+    pub(super) fn brokers(&self) -> &Brokers {
+        &self.brokers
+    }
+
+    /// Which generation of clients is the present one.
+    pub(super) fn age(&self) -> u64 {
+        self.age.load(Ordering::Acquire)
+    }
+
+    /// All clients are to be made anew, each before it is used next.
+    pub(super) fn renew(&self) {
+        self.age.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether there is room for one old client more. A client of a cluster that does not answer
+    /// takes its time to go.
+    pub(super) fn may_renew(&self) -> bool {
+        self.dying.load(Ordering::Acquire) < DYING_MAX
+    }
+
+    /// Lets an old client go when nobody uses it any more, on a thread of its own.
+    pub(super) fn bury<T: Send + Sync + 'static>(&self, old: Arc<T>) {
+        let dying = Arc::clone(&self.dying);
+        dying.fetch_add(1, Ordering::AcqRel);
+        let burial = move || {
+            let mut old = old;
+            while let Err(used) = Arc::try_unwrap(old) {
+                old = used;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            dying.fetch_sub(1, Ordering::AcqRel);
+        };
+        let begun = std::thread::Builder::new().name("kafka-old".into()).spawn(burial);
+        if let Err(error) = begun {
+            tracing::warn!(%error, "no thread for an old client to end on");
+            self.dying.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     /// What the operator says wins over our defaults; what exactness depends on he cannot say.
@@ -140,6 +210,7 @@ impl Clients {
         for (key, value) in &self.base {
             config.set(key, value);
         }
+        config.set("bootstrap.servers", self.brokers.list());
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
     }
@@ -161,15 +232,56 @@ impl Clients {
     }
 }
 
+/// A client that is kept until all are to be made anew.
+pub(super) struct Kept<T>(Mutex<Option<(u64, Arc<T>)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Send + Sync + 'static> Kept<T> {
+    /// The client, made if there is none of this generation.
+    pub(super) fn get(
+        &self,
+        clients: &Clients,
+        make: impl FnOnce() -> Result<T, KafkaError>,
+    ) -> Result<Arc<T>, KafkaError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = clients.age();
+        if let Some((of, client)) = kept.as_ref()
+            && *of == age
+        {
+            return Ok(Arc::clone(client));
+        }
+        let new = Arc::new(make()?);
+        if let Some((_, old)) = kept.replace((age, Arc::clone(&new))) {
+            clients.bury(old);
+        }
+        Ok(new)
+    }
+
+    /// Has this one client made anew before it is used next.
+    pub(super) fn renew(&self, clients: &Clients) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.may_renew()
+            && let Some((_, old)) = kept.take()
+        {
+            clients.bury(old);
+        }
+    }
+}
+
 /// What the clients of a cluster have reported.
 #[derive(Debug, Default)]
 pub(super) struct Status {
     down: AtomicBool,
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<(Instant, String)>>,
 }
 
 impl Status {
-    /// Whether all brokers are known to be down.
+    /// Whether the cluster is known to be out of reach.
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)
     }
@@ -181,9 +293,37 @@ impl Status {
         }
     }
 
-    /// The last thing that a client said was wrong (a wrong password, an unknown authority).
+    /// What a client said was wrong not long ago (a wrong password, an unknown authority).
     pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().expect("no holder panics").clone()
+        let last = self.last_error.lock().expect("no holder panics");
+        last.as_ref().filter(|(at, _)| at.elapsed() < ERROR_KEPT).map(|(_, text)| text.clone())
+    }
+}
+
+/// A connection of the tail's client has ended, and what comes over the next may be of another log
+/// under the same name: nothing is told before the topics were looked up once more.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    raised: AtomicU64,
+    settled: AtomicU64,
+}
+
+impl Doubt {
+    pub(super) fn raise(&self) {
+        self.raised.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What a look-up that begins now will settle.
+    pub(super) fn so_far(&self) -> u64 {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    pub(super) fn settle(&self, so_far: u64) {
+        self.settled.fetch_max(so_far, Ordering::AcqRel);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.so_far() > self.settled.load(Ordering::Acquire)
     }
 }
 
@@ -191,18 +331,46 @@ impl Status {
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
     status: Arc<Status>,
-    /// Set when all brokers of this client are down.
-    all_down: Arc<AtomicBool>,
+    /// The tail's client has somebody who watches it.
+    tail: Option<TailWatch>,
+    /// It was let go: what it says from now on is of no concern.
+    is_over: Arc<AtomicBool>,
+}
+
+/// Who is told what the tail's client reports.
+#[derive(Debug, Clone)]
+pub(super) struct TailWatch {
+    pub(super) seen: Sender<Heard>,
+    pub(super) doubt: Arc<Doubt>,
+    /// Wakes who looks topics up.
+    pub(super) wake: Arc<Notify>,
+}
+
+/// What the tail's client reports.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// It counts, and names the brokers that the cluster has named.
+    Stats(Vec<Leader>, Vec<String>),
+    /// Anything else that is seen of the cluster.
+    Seen(Seen),
 }
 
 impl Watch {
     pub(super) fn new(status: &Arc<Status>) -> Self {
-        Self { status: Arc::clone(status), all_down: Arc::default() }
+        Self { status: Arc::clone(status), tail: None, is_over: Arc::default() }
     }
 
-    /// Whether this client has said since the last call that all brokers are down.
-    pub(super) fn take_all_down(&self) -> bool {
-        self.all_down.swap(false, Ordering::AcqRel)
+    pub(super) fn of_tail(status: &Arc<Status>, tail: TailWatch) -> Self {
+        Self { status: Arc::clone(status), tail: Some(tail), is_over: Arc::default() }
+    }
+
+    /// The client is let go.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    fn tail(&self) -> Option<&TailWatch> {
+        self.tail.as_ref().filter(|_| !self.is_over.load(Ordering::Acquire))
     }
 }
 
@@ -211,17 +379,37 @@ impl ClientContext for Watch {
         tracing::debug!(target: "librdkafka", fac, message);
     }
 
-    fn stats(&self, _: Statistics) {}
+    fn stats(&self, stats: Statistics) {
+        let Some(tail) = self.tail() else { return };
+        // The others are where the client began, and the coordinator of a group that is not used.
+        let named = stats.brokers.into_values().filter(|b| b.nodeid >= 0 && b.source == "learned");
+        let (mut leaders, mut brokers) = (Vec::new(), Vec::new());
+        for broker in named {
+            if !broker.toppars.is_empty() {
+                let silent = u64::try_from(broker.rxidle).ok().map(Duration::from_micros);
+                leaders.push(Leader { silent: silent.filter(|_| broker.state == "UP") });
+            }
+            brokers.push(broker.nodename);
+        }
+        // Nobody listens any more: the tail is over.
+        let _ = tail.seen.send(Heard::Stats(leaders, brokers));
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if matches!(error, KafkaError::PartitionEOF(_)) {
             return;
         }
         tracing::debug!(target: "librdkafka", %error, reason, "reported");
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.all_down.store(true, Ordering::Release);
-        } else {
-            *self.status.last_error.lock().expect("no holder panics") = Some(reason.to_owned());
+        let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if !all_down {
+            let now = (Instant::now(), reason.to_owned());
+            *self.status.last_error.lock().expect("no holder panics") = Some(now);
+        }
+        let Some(tail) = self.tail() else { return };
+        tail.doubt.raise();
+        tail.wake.notify_one();
+        if all_down {
+            let _ = tail.seen.send(Heard::Seen(Seen::AllDown));
         }
     }
 }
@@ -236,6 +424,7 @@ mod tests {
         Clients::new(Settings {
             name: "main".into(),
             bootstrap: vec!["127.0.0.1:1".into()],
+            brokers_file: None,
             properties: BTreeMap::from([(key.to_owned(), value.to_owned())]),
         })
     }
