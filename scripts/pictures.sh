@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the pictures of the live page in docs/pictures/, from a demo of its own on free ports, with
+# Makes the pictures of the live page and of the documentation in docs/pictures/, from a demo of its own on free ports, with
 # Debian's Chromium and the fonts of this machine. The demo runs for two minutes before, so that
 # the chart is full.
 #

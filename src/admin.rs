@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
@@ -18,8 +18,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::DrainConfig;
 use crate::gate::Gate;
 use crate::limits::ADMIN_END_MAX;
 use crate::metrics::Metrics;
@@ -35,11 +37,13 @@ mod limits;
 mod look;
 mod problem;
 mod readiness;
+mod reload;
 mod sessions;
 
 pub use access::Access;
 use problem::Problem;
 pub use readiness::{Latch, Readiness};
+pub use reload::{AskReload, Reloaded};
 
 /// What the admin port shows and moves.
 #[derive(Debug)]
@@ -67,6 +71,10 @@ pub struct Controls {
     pub streams_room: u64,
     /// Ends the process as SIGTERM does, when it is cancelled.
     pub stop: CancellationToken,
+    /// How long that takes, if every reader takes its last event.
+    pub drain: Arc<RwLock<DrainConfig>>,
+    /// Has the configuration read again.
+    pub reload: mpsc::Sender<AskReload>,
 }
 
 impl Admin {
@@ -91,7 +99,14 @@ pub struct Bound {
 /// # Errors
 /// What the system says.
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
-    let listener = std::net::TcpListener::bind(addr)?;
+    adopt(std::net::TcpListener::bind(addr)?)
+}
+
+/// Takes a port that is held for us.
+///
+/// # Errors
+/// What the system says.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<Bound> {
     listener.set_nonblocking(true)?;
     let addr = listener.local_addr()?;
     Ok(Bound { listener, addr })
@@ -170,6 +185,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/limits", only!("GET, PATCH", get(limits::show).patch(limits::change)))
         .route("/admin/connection-log", only!("GET, POST, DELETE", log))
         .route("/admin/drain", only!("POST", post(drain)))
+        .route("/admin/reload", only!("POST", post(reload::reload)))
         .merge(blocks::routes())
         .layer(from_fn_with_state(Arc::clone(&admin), access::check));
     Router::new()
@@ -192,7 +208,9 @@ async fn drain(
     tracing::info!(%by, "asked to drain by the admin port");
     let streams = controls.gate.held();
     controls.stop.cancel();
-    let body = json!({ "draining": true, "streams": streams });
+    let drain = *controls.drain.read().unwrap_or_else(PoisonError::into_inner);
+    let within_s = (drain.grace + drain.spread).as_secs();
+    let body = json!({ "draining": true, "streams": streams, "within_s": within_s });
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }
 

@@ -7,22 +7,26 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::descriptors::Room;
+pub use self::reload::ConfigFile;
+use self::reload::{Parts, Reloader};
+use self::sockets::Sockets;
+use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
 use crate::admin::{Access, Admin};
-use crate::catalog::Catalog;
 use crate::config::{
-    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SourceConfig, TlsConfig,
+    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig, SourceConfig,
+    TlsConfig,
 };
 use crate::feed::Hub;
 use crate::feed::history::History;
@@ -37,14 +41,21 @@ use crate::http::listen::tls::Tls;
 use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::schemas::Schemas;
 use crate::session::{Pump, Sessions};
 use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::{KafkaControl, KafkaSource};
 use crate::source::{Sink, Source};
-use crate::{admin, config, demo, feed, gate, http, intake, limits, log, session, source};
+use crate::{
+    admin, catalog, config, demo, feed, gate, http, intake, limits, log, session, source, telemetry,
+};
 
 mod descriptors;
+mod manager;
+mod reload;
+mod sockets;
+mod stop;
 
 /// What a configuration stands on.
 struct Ground {
@@ -61,26 +72,37 @@ struct Ground {
 /// # Errors
 /// When an address cannot be bound or the source cannot be opened. A source that is merely out of
 /// reach is no error.
-pub fn run(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+pub fn run(config: Config, with_demo: bool, file: Option<ConfigFile>) -> anyhow::Result<()> {
+    let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(config, with_demo));
+    let outcome = runtime.block_on(serve(config, with_demo, file, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
-async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    with_demo: bool,
+    file: Option<ConfigFile>,
+    sockets: Sockets,
+) -> anyhow::Result<()> {
+    let config = &config;
+    telemetry::configure(&config.log_level);
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
-    let catalog = Arc::new(config.catalog());
+    let catalog = catalog::Current::from(Arc::new(config.catalog()));
+    let schemas = match with_demo {
+        true => Arc::new(Schemas::of_documents(demo::schemas())),
+        false => schemas(config, &catalog.now())?,
+    };
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
-    let (public, scheme) = public_port(config, (&identity, room), &metrics)?;
-    let admin = admin::bind(config.admin_listen)
-        .with_context(|| format!("bind the admin address {}", config.admin_listen))?;
+    let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
+    let admin = admin_port(config, sockets.admin)?;
     let addresses = (public.addr(), admin.addr());
     let readiness = Arc::new(admin::Readiness::default());
     let started = readiness.latch("started");
@@ -95,43 +117,72 @@ async fn serve(config: &Config, with_demo: bool) -> anyhow::Result<()> {
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
     // Before anybody is served.
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
+    let drain = Arc::new(RwLock::new(config.drain));
+    let (ask_reload, reloads) = mpsc::channel(1);
     let controls = admin::Controls {
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         blocks,
         streams_room: room.streams_most,
         stop: stop.asked.clone(),
+        drain: Arc::clone(&drain),
+        reload: ask_reload,
     };
     desk.controls.set(controls).expect("set once");
 
     let mut tasks = JoinSet::new();
     let shutdown = CancellationToken::new();
-    let (topics, source) = (catalog.topics(), Arc::clone(&ground.source));
+    let parts = Parts {
+        catalog: catalog.clone(),
+        hub: Arc::clone(&hub),
+        source: Arc::clone(&ground.source),
+        gate: Arc::clone(&gate),
+        sessions: Arc::clone(&sessions),
+        drain: Arc::clone(&drain),
+        metrics: Arc::clone(&metrics),
+        streams_room: room.streams_most,
+    };
+    let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
+    let reloading = tokio::spawn(reloader.run(reloads));
+    let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
         let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
         tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
     }
     let front = Front {
-        catalog: Arc::clone(&catalog),
+        catalog: catalog.clone(),
+        schemas,
         gate: Arc::clone(&gate),
         sessions: Arc::clone(&sessions),
         metrics: Arc::clone(&metrics),
         settings: http_settings(config),
     };
-    let sink = config.intake.then(|| Arc::clone(&ground.sink));
-    let extra = sink.map(|sink| intake::router(IntakeState::new(catalog, sink, metrics)));
-    let router = http::router(front, extra.unwrap_or_default());
+    let mut extra = axum::Router::new();
+    if config.intake {
+        let settings = intake_settings(config, &catalog.now())?;
+        let intake = IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics);
+        extra = intake::router(Arc::clone(&intake));
+        let stopping = shutdown.clone();
+        tasks.spawn(async move {
+            stopping.cancelled().await;
+            intake.settled().await;
+        });
+    }
+    let router = http::router(front, extra);
     let serving = shutdown.clone();
     tasks.spawn(async move { http::listen::serve(public, router, serving).await });
     announce(scheme, addresses).context("say where it listens")?;
     drop(started);
+    manager::is_ready(&format!("serving at {scheme}://{}", addresses.0));
+    let watched = manager::watch(Arc::clone(&sessions));
 
     stop.requested().await;
-    tracing::info!(streams = gate.held(), "stopping");
-    readiness.drain();
-    shutdown.cancel();
-    end(tasks, &gate, &sessions).await;
+    let serving = Serving { readiness, gate, sessions, shutdown, tasks };
+    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
+    serving.drain(&mut stop, drain).await;
+    reloading.abort();
+    watched.inspect(AbortHandle::abort);
     tail.abort();
     sharing.abort();
     if let Some(log) = ground.log {
@@ -145,22 +196,25 @@ fn http_settings(config: &Config) -> http::Settings {
     http::Settings {
         compress: config.session.compress,
         soft_refusals: config.session.soft_refusals,
+        other_paths: if config.intake { intake::paths() } else { serde_json::Map::new() },
         ..Default::default()
     }
 }
 
-/// Ends all streams whole, and with them the tasks.
-async fn end(mut tasks: JoinSet<()>, gate: &Gate, sessions: &Sessions) {
-    gate.drain();
-    sessions.drain();
-    let ended = async {
-        while tasks.join_next().await.is_some() {}
-        sessions.closed().await;
-    };
-    if tokio::time::timeout(limits::SHUTDOWN_MAX, ended).await.is_err() {
-        tracing::warn!(streams = gate.held(), "connections are cut: they did not end in time");
-        tasks.abort_all();
-    }
+/// What the streams' events look like.
+///
+/// # Errors
+/// When a schema cannot be used.
+pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Arc<Schemas>> {
+    Schemas::load(&config.schemas, catalog).context("read the schemas")
+}
+
+fn intake_settings(
+    config: &Config,
+    catalog: &catalog::Catalog,
+) -> anyhow::Result<intake::Settings> {
+    let schemas = schemas(config, catalog)?;
+    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
 }
 
 /// Who may use `/admin/`.
@@ -218,9 +272,19 @@ pub fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Tls>> {
     config.tls.as_ref().map(load).transpose().context("set up TLS")
 }
 
+/// The admin port, taken and not served yet.
+fn admin_port(config: &Config, handed: Option<TcpListener>) -> anyhow::Result<admin::Bound> {
+    match handed {
+        Some(socket) => admin::adopt(socket).context("take the admin socket (LISTEN_FDS)"),
+        None => admin::bind(config.admin_listen)
+            .with_context(|| format!("bind the admin address {}", config.admin_listen)),
+    }
+}
+
 /// The public port, taken and not served yet, and the scheme of its addresses.
 fn public_port(
     config: &Config,
+    handed: Option<TcpListener>,
     (identity, room): (&Identity, Room),
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Bound, &'static str)> {
@@ -235,8 +299,14 @@ fn public_port(
         },
     };
     let unsent = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
-    let public = http::listen::bind(config.listen, unsent)
-        .with_context(|| format!("bind the public address {}", config.listen))?
+    let public = match handed {
+        Some(socket) => {
+            http::listen::adopt(socket, unsent).context("take the public socket (LISTEN_FDS)")
+        }
+        None => http::listen::bind(config.listen, unsent)
+            .with_context(|| format!("bind the public address {}", config.listen)),
+    };
+    let public = public?
         .stall_timeout(config.session.stall)
         .head_timeout(config.limits.head_timeout)
         .crowd(Crowd::new(crowd, Arc::clone(metrics)))
@@ -252,11 +322,12 @@ fn public_port(
 fn readers(
     config: &Config,
     (ground, identity, room): (&Ground, Identity, Room),
-    catalog: &Arc<Catalog>,
+    catalog: &catalog::Current,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Gate>, Arc<Sessions>, Arc<Hub>)> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let lines = Lines::new(catalog, None, bytes(config.limits.event_bytes), Arc::clone(metrics));
+    let event_bytes = bytes(config.limits.event_bytes);
+    let lines = Lines::new(&catalog.now(), &config.redact, event_bytes, Arc::clone(metrics));
     let settings = feed::Settings {
         ring_bytes: bytes(config.limits.ring_bytes),
         tail_bytes: bytes(config.limits.tail_bytes),
@@ -268,11 +339,7 @@ fn readers(
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
     let gate = Gate::new(gate_settings(&config.limits, identity, room), Arc::clone(metrics));
-    let settings = session::Settings {
-        keepalive: config.session.keepalive,
-        lifetime: config.session.lifetime,
-        retry_ms: config.session.retry_ms,
-    };
+    let settings = session_settings(config);
     let pump = (config.session.stall, gate.telling());
     let pump = match Pump::start(shards(config.session.shards), pump) {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
@@ -280,13 +347,18 @@ fn readers(
     };
     let sessions = Sessions::new(
         (Arc::clone(&hub), history),
-        Arc::clone(catalog),
+        catalog.clone(),
         Arc::clone(&gate),
         settings,
         Arc::clone(metrics),
         pump,
     );
     Ok((gate, sessions, hub))
+}
+
+fn session_settings(config: &Config) -> session::Settings {
+    let SessionConfig { keepalive, lifetime, retry_ms, .. } = config.session;
+    session::Settings { keepalive, lifetime, retry_ms }
 }
 
 fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {
@@ -412,27 +484,4 @@ fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io:
     writeln!(out, "listening on {scheme}://{public}")?;
     writeln!(out, "admin on http://{admin}")?;
     out.flush()
-}
-
-/// SIGTERM, SIGINT, or the admin port.
-struct Stop {
-    asked: CancellationToken,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn install() -> anyhow::Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
-        Ok(Self { asked: CancellationToken::new(), terminate, interrupt })
-    }
-
-    async fn requested(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            () = self.asked.cancelled() => {}
-        }
-    }
 }

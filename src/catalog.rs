@@ -1,12 +1,17 @@
 //! Which streams there are: names, aliases, topics, descriptions, schemas.
 //!
 //! Pure data, looked up by name. Knows nothing of sources or readers. Today it comes from the
-//! config; a remote catalogue only has to build another `Catalog`.
+//! config; a remote catalogue only has to build another `Catalog` and replace the one in force
+//! (`current`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::event::TopicName;
+
+mod current;
+
+pub use current::{Current, Held};
 
 /// One stream: a name for a set of topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +115,7 @@ impl Catalog {
 mod tests {
     use super::*;
 
-    fn stream(name: &str, topics: &[&str], aliases: &[&str]) -> Stream {
+    pub(super) fn stream(name: &str, topics: &[&str], aliases: &[&str]) -> Stream {
         Stream {
             name: name.into(),
             topics: topics.iter().map(|t| TopicName::new(t).expect("legal")).collect(),

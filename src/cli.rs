@@ -19,6 +19,7 @@ mod load;
 mod log;
 mod log_connections;
 mod produce;
+mod reload;
 mod serve;
 mod top;
 
@@ -29,8 +30,9 @@ mod top;
     curl -N http://127.0.0.1:8092/v2/stream/recentchange")]
 struct Cli {
     /// What is logged: error, warn, info, debug, trace, or a filter as in RUST_LOG (which wins)
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    log_level: String,
+    /// [default: info, or what the configuration says]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,13 +55,17 @@ enum Command {
     #[command(subcommand)]
     Log(LogCommand),
     Drain(drain::DrainArgs),
+    Reload(reload::ReloadArgs),
     Top(top::TopArgs),
     LogConnections(log_connections::LogConnectionsArgs),
 }
 
 /// `tidegate serve`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Status 0 after SIGTERM or SIGINT, in at most 10 s.")]
+#[command(
+    after_help = "Status 0 after SIGTERM or SIGINT: in drain.grace_s + drain.spread_s and at \
+    most 9 s more; within a second after another one."
+)]
 pub(crate) struct ServeArgs {
     /// Serve made-up events from an embedded log, to try it out
     #[arg(long, required_unless_present = "config", conflicts_with = "config")]
@@ -106,7 +112,7 @@ enum LogCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::telemetry::install(&cli.log_level);
+    crate::telemetry::install(cli.log_level.as_deref());
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Config(ConfigCommand::Check { config }) => check::run(&config),
@@ -117,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
         Command::Drain(args) => drain::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Top(args) => top::run(&args),
         Command::LogConnections(args) => log_connections::run(&args),
     };

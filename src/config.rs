@@ -11,20 +11,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Table;
+use tracing_subscriber::EnvFilter;
 
 use crate::catalog::{Catalog, Stream};
 use crate::event::TopicName;
 
+mod change;
+mod drain;
 mod kafka;
 mod limits;
 mod memory;
 mod reader;
+mod redact;
+mod schemas;
 mod state;
 
+pub use self::drain::DrainConfig;
 pub use self::kafka::{KafkaConfig, is_broker};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
+pub use redact::{Condition, RedactRule, Redaction};
+pub use schemas::SchemasConfig;
 pub use state::StateConfig;
 
 /// Everything that is wrong with a config.
@@ -113,6 +121,8 @@ pub struct SessionConfig {
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// What is logged, as a filter.
+    pub log_level: String,
     /// The public port.
     pub listen: SocketAddr,
     /// The port for metrics and health.
@@ -127,12 +137,20 @@ pub struct Config {
     pub streams: Vec<Stream>,
     /// Of each stream.
     pub session: SessionConfig,
+    /// How it goes out of service.
+    pub drain: DrainConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// What operators decide while it runs.
     pub state: StateConfig,
+    /// What of which events nobody is shown.
+    pub redact: Vec<Arc<RedactRule>>,
+    /// What the streams' events look like.
+    pub schemas: SchemasConfig,
     /// `POST /v1/events` is served.
     pub intake: bool,
+    /// It puts `meta.id`, `meta.dt` and `meta.request_id` in where they are missing.
+    pub intake_fills_meta: bool,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -190,6 +208,7 @@ impl Config {
             }
         };
         let mut root = Section::new("", Some(&table));
+        let log_level = root.parsed("log_level", LOG_LEVEL.to_owned(), found, log_level);
         let listen = root.parsed("listen", DEFAULT_LISTEN, found, address);
         let admin_listen = root.parsed("admin_listen", DEFAULT_ADMIN, found, address);
         let token = root.text("admin_token_file", found).filter(|file| !file.is_empty());
@@ -197,12 +216,16 @@ impl Config {
         let tls = tls(root.table("tls", found), found);
         let source = source(&mut root, found);
         let session = session(root.table("session", found), found);
+        let drain = DrainConfig::read(root.table("drain", found), found);
         let limits = LimitsConfig::read(&mut root, found);
         let mut intake = Section::new("intake", root.table("intake", found));
         let enabled = intake.flag("enabled", false, found);
+        let fill_meta = intake.flag("fill_meta", true, found);
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
-        let streams = streams(root.table("streams", found), found);
+        let mut schemas = SchemasConfig::read(&mut root, found);
+        let streams = streams(root.table("streams", found), &mut schemas, found);
+        let redact = redact::rules(&mut root, &streams, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -211,6 +234,7 @@ impl Config {
         let source = source?;
         let intake = enabled;
         Some(Self {
+            log_level,
             listen,
             admin_listen,
             admin_token_file,
@@ -218,9 +242,13 @@ impl Config {
             source,
             streams,
             session,
+            drain,
             limits,
             state,
+            redact,
+            schemas,
             intake,
+            intake_fills_meta: fill_meta,
         })
     }
 
@@ -237,6 +265,7 @@ impl Config {
         embedded.retention_age = Some(Duration::from_secs(48 * 3600));
         embedded.retention_bytes = Some(1024 * MIB);
         Self {
+            log_level: LOG_LEVEL.to_owned(),
             listen: DEFAULT_LISTEN,
             admin_listen: DEFAULT_ADMIN,
             admin_token_file: None,
@@ -244,9 +273,13 @@ impl Config {
             source: SourceConfig::Embedded(embedded),
             streams,
             session,
+            drain: DrainConfig::AT_ONCE,
             limits,
             state,
+            redact: Vec::new(),
+            schemas: SchemasConfig::default(),
             intake: true,
+            intake_fills_meta: true,
         }
     }
 
@@ -261,6 +294,15 @@ const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8092);
 const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8093);
+
+const LOG_LEVEL: &str = "info";
+
+fn log_level(text: &str) -> Result<String, &'static str> {
+    match text.parse::<EnvFilter>() {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("error, warn, info, debug, trace or a filter as in RUST_LOG is accepted"),
+    }
+}
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an address and a port such as 127.0.0.1:8092 is accepted")
@@ -351,7 +393,11 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, stall, shards, compress }
 }
 
-fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
+fn streams(
+    table: Option<&Table>,
+    schemas: &mut SchemasConfig,
+    found: &mut Findings,
+) -> Vec<Stream> {
     let mut all = Vec::new();
     let mut taken: HashMap<Arc<str>, String> = HashMap::new();
     for (name, value) in table.into_iter().flatten() {
@@ -362,6 +408,7 @@ fn streams(table: Option<&Table>, found: &mut Findings) -> Vec<Stream> {
         };
         let mut section = Section::new(&path, Some(table));
         let stream = stream(name, &mut section, found);
+        schemas.read_file_of(name, &mut section, found);
         section.finish(found);
         for any_name in stream.aliases.iter().chain([&stream.name]) {
             if any_name.is_empty() || any_name.contains([',', '/', '%', '?', '#']) {

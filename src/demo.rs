@@ -9,11 +9,13 @@
 //! A revision and a page belong to a recent change: same title, same ids, same request. All
 //! accounts are made up. Knows nothing of readers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +61,17 @@ pub fn streams() -> Vec<Stream> {
         (PAGE_CREATE, shape::REVISION_CREATE, "New pages"),
     ];
     all.map(stream).into()
+}
+
+/// What its events look like.
+#[must_use]
+pub fn schemas() -> BTreeMap<String, Value> {
+    let all = [
+        (shape::RECENTCHANGE, include_str!("demo/schemas/recentchange.json")),
+        (shape::REVISION_CREATE, include_str!("demo/schemas/revision-create.json")),
+    ];
+    let parsed = |text| serde_json::from_str(text).expect("JSON, and of ours");
+    all.map(|(uri, text)| (uri.to_owned(), parsed(text))).into()
 }
 
 /// Writes the demo's events into `sink` as they would happen, until `shutdown`. What the sink

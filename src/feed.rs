@@ -16,9 +16,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::catalog::Selection;
@@ -27,15 +26,17 @@ use crate::limits;
 use crate::metrics::{BySource, Metrics};
 use crate::position::gap::{Gap, GapReason};
 use crate::position::{PartitionPosition, PositionTime};
-use crate::source::{Loss, Source, TailEvent};
+use crate::source::{Loss, TailEvent};
 
 pub mod encode;
 mod encoded;
+mod follow;
 pub mod frame;
 pub mod history;
 pub mod lines;
 mod pace;
 pub mod recent;
+pub mod redact;
 pub mod render;
 pub mod ring;
 pub mod tail;
@@ -232,28 +233,6 @@ impl Hub {
         })
     }
 
-    /// Follows the source until the task is dropped.
-    pub async fn run(&self, source: Arc<dyn Source>, topics: Vec<TopicName>) {
-        let (out, mut events) = mpsc::channel(64);
-        let tail = source.tail(topics, out);
-        tokio::pin!(tail);
-        let mut sweep = tokio::time::interval(limits::FEED_IDLE.min(Duration::from_secs(5)));
-        let mut tail_runs = true;
-        loop {
-            tokio::select! {
-                () = &mut tail, if tail_runs => {
-                    tail_runs = false;
-                    self.unreachable("its tail has ended");
-                }
-                event = events.recv(), if tail_runs => match event {
-                    Some(event) => self.follow(event).await,
-                    None => tail_runs = false,
-                },
-                _ = sweep.tick() => self.sweep(Instant::now()),
-            }
-        }
-    }
-
     /// Whether the source answers; watched by who opens streams.
     #[must_use]
     pub fn source_state(&self) -> watch::Receiver<SourceState> {
@@ -336,7 +315,7 @@ impl Hub {
         full
     }
 
-    fn gone(&self, topic: &TopicName) {
+    pub(super) fn gone(&self, topic: &TopicName) {
         let mut state = self.lock();
         let tps: Vec<_> = state.tails.slots_of(topic).map(|s| s.tp.clone()).collect();
         for tp in tps {

@@ -10,7 +10,6 @@
 //! that closes a stream and opens the next at once must not meet a 429: it waits a moment for its
 //! own seat, in a room of bounded size.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,6 +33,7 @@ mod connection_log;
 pub mod crowd;
 pub mod feeds;
 mod lately;
+mod leaving;
 mod rate;
 mod refusal;
 mod terms;
@@ -411,39 +411,6 @@ impl Gate {
     #[must_use]
     pub fn held(&self) -> usize {
         self.lock().books.open()
-    }
-
-    /// Tells all streams to go that `whose` holds for. Their clients' other streams may come in at
-    /// once; returns how many were told.
-    pub fn tell(&self, why: &Told, whose: impl Fn(SeatNumber, &Seat) -> bool) -> usize {
-        self.tell_each(|number, seat| whose(number, seat).then(|| why.clone()))
-    }
-
-    /// The same, each for a reason of its own.
-    fn tell_each(&self, why: impl Fn(SeatNumber, &Seat) -> Option<Told>) -> usize {
-        let mut state = self.lock();
-        let State { books, seats, told, .. } = &mut *state;
-        let mut count = 0;
-        for (number, seat) in seats.iter() {
-            let Some(why) = why(*number, seat) else { continue };
-            if let Entry::Vacant(place) = told.entry(*number) {
-                place.insert(why);
-                books.tell(seat.key);
-                count += 1;
-            }
-        }
-        self.measure(&state);
-        drop(state);
-        if count > 0 {
-            self.telling.send_modify(|n| *n += 1);
-        }
-        count
-    }
-
-    /// Moves when somebody has been told to go (`Permit::told`).
-    #[must_use]
-    pub fn telling(&self) -> watch::Receiver<u64> {
-        self.telling.subscribe()
     }
 
     /// What has changed under the lock, for those who look without it.

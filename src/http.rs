@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  listen ─▶ hyper (request head) ─▶ middleware ─▶ router ─┬─ stream ─▶ gate ─▶ session
-//!                                        ▲                 └─ info, openapi, ui
+//!                                        ▲                 └─ info, documents, ui
 //!                                        └── problem: every error, one shape
 //! ```
 //! Only this module knows routes. It knows no source, no feed and nothing of how a stream's bytes
@@ -10,13 +10,16 @@
 
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
+use crate::catalog;
 use crate::config::Compress;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::schemas::Schemas;
 use crate::session::Sessions;
 
+mod documentation;
 mod encoding;
+mod fresh;
 mod handover;
 mod info;
 pub mod listen;
@@ -43,6 +46,8 @@ pub struct Settings {
     pub description: String,
     /// Where `/_info/home` leads.
     pub home: String,
+    /// Paths of other parts' routes, as the OpenAPI document has them.
+    pub other_paths: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for Settings {
@@ -53,6 +58,7 @@ impl Default for Settings {
             ui: true,
             description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
             home: "/?doc".to_owned(),
+            other_paths: serde_json::Map::new(),
         }
     }
 }
@@ -61,7 +67,9 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Front {
     /// Which streams there are.
-    pub catalog: Arc<Catalog>,
+    pub catalog: catalog::Current,
+    /// What their events look like.
+    pub schemas: Arc<Schemas>,
     /// Who may come in.
     pub gate: Arc<Gate>,
     /// Opens streams.

@@ -1,14 +1,17 @@
 //! `POST /v1/events`: events come in, and are durable before they are acknowledged.
 //!
 //! ```text
-//!  body ─▶ split ─▶ envelope (stream, key, time) ─▶ topic ─▶ Sink::append ─▶ 201, 207, 400, 503
-//!          body.rs  event.rs                                 append.rs        answer.rs
+//!  body ─▶ split ─▶ envelope (stream, key, time) ─▶ topic ─▶ fill ─▶ schema ─▶ Sink::append ─▶
+//!          body.rs  event.rs                                 fill.rs  (schemas)  append.rs
+//!                                                      ─▶ 201, 202, 207, 400, 503   (answer.rs)
 //! ```
-//! An event is written as it was sent, byte for byte. Its stream is `meta.stream`; with
+//! An event is written as it was sent, byte for byte, but for what is put into its `meta` where it
+//! is missing, and only if it fits the schema that its stream has. Its stream is `meta.stream`; with
 //! `?stream=NAME` an event of another stream is refused. Its key is `meta.key`, the field in which
 //! readers get it; an event without one has no key. The events of one body are appended together,
 //! and those of one partition in their order; when some fail, the others are written nevertheless,
-//! and each result says its own.
+//! and each result says its own. With `?hasty=true` nobody waits for that: what is good is answered
+//! with 202, and written or counted as lost.
 //!
 //! Whether there is an intake is the app's business. It has no CORS and must be mounted outside
 //! of a layer that adds it: no web page may write.
@@ -23,33 +26,51 @@ use axum::routing::any;
 use bytes::Bytes;
 use http::{Method, header};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
-use crate::catalog::{Catalog, Stream};
+use crate::catalog::{self, Catalog, Stream};
 use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::schemas::Schemas;
 use crate::source::{NewRecord, Sink};
 
 mod answer;
 pub mod append;
 mod body;
 pub mod event;
+mod fill;
 #[cfg(test)]
 pub(crate) mod memory;
+mod openapi;
 
 use answer::{Asked, Outcome, Rejection};
 use event::{BadEvent, Envelope};
+use fill::Fill;
+pub use openapi::paths;
 
 /// Bodies are accounted in units of this many bytes.
 const UNIT_BYTES: usize = 1024;
 
+/// What an operator says of the intake.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// What the events of streams must fit.
+    pub schemas: Arc<Schemas>,
+    /// `meta.id`, `meta.dt` and `meta.request_id` are put in where they are missing.
+    pub fill_meta: bool,
+}
+
 /// What the intake works with.
 pub struct IntakeState {
-    catalog: Arc<Catalog>,
+    catalog: catalog::Current,
     sink: Arc<dyn Sink>,
+    settings: Settings,
     metrics: Arc<Metrics>,
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
+    /// Events that nobody waits for.
+    hasty: TaskTracker,
     body_timeout: Duration,
     wait_max: Duration,
 }
@@ -57,25 +78,75 @@ pub struct IntakeState {
 impl IntakeState {
     /// An intake that writes the catalogue's streams into `sink`.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, sink: Arc<dyn Sink>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let bodies = Semaphore::new(limits::INTAKE_BODIES_BYTES_MAX / UNIT_BYTES);
+    pub fn new(
+        catalog: impl Into<catalog::Current>,
+        sink: Arc<dyn Sink>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let catalog = catalog.into();
+        let bodies = Arc::new(Semaphore::new(limits::INTAKE_BODIES_BYTES_MAX / UNIT_BYTES));
         let (body_timeout, wait_max) = (limits::INTAKE_BODY_TIMEOUT, limits::INTAKE_WAIT);
-        Arc::new(Self { catalog, sink, metrics, bodies, body_timeout, wait_max })
+        let hasty = TaskTracker::new();
+        Arc::new(Self { catalog, sink, settings, metrics, bodies, hasty, body_timeout, wait_max })
     }
 
-    async fn room_for(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Rejection> {
+    /// Waits until the events that nobody waited for are written; there will be no more.
+    pub async fn settled(&self) {
+        self.hasty.close();
+        self.hasty.wait().await;
+    }
+
+    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Rejection> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).map_err(|_| Rejection::TooLarge)?;
-        let room = tokio::time::timeout(self.wait_max, self.bodies.acquire_many(units)).await;
+        let room = Arc::clone(&self.bodies).acquire_many_owned(units);
+        let room = tokio::time::timeout(self.wait_max, room).await;
         Ok(room.map_err(|_| Rejection::Busy)?.expect("the semaphore is never closed"))
     }
 
-    fn expected(&self, uri: &http::Uri) -> Result<Option<&Arc<Stream>>, Rejection> {
+    /// The stream that all events are to be of, and whether nobody waits for them.
+    fn asked(uri: &http::Uri, catalog: &Catalog) -> Result<(Option<Arc<Stream>>, bool), Rejection> {
         let query = Query::<Parameters>::try_from_uri(uri).map_err(|_| Rejection::Query)?;
-        let Some(name) = query.0.stream else { return Ok(None) };
-        match self.catalog.get(&name) {
-            Some(stream) => Ok(Some(stream)),
+        let hasty = match query.0.hasty.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Rejection::Query),
+        };
+        let Some(name) = query.0.stream else { return Ok((None, hasty)) };
+        match catalog.get(&name) {
+            Some(stream) => Ok((Some(Arc::clone(stream)), hasty)),
             None => Err(Rejection::UnknownStream(name.chars().take(100).collect())),
         }
+    }
+
+    /// What is to be written for an event of a request.
+    fn record(
+        &self,
+        event: &str,
+        (catalog, expected): (&Catalog, Option<&Stream>),
+        fill: Fill<'_>,
+    ) -> Result<NewRecord, BadEvent> {
+        let envelope = Envelope::read(event, fill.now)?;
+        let (stream, topic) = envelope.target(catalog, expected)?;
+        let event = match self.settings.fill_meta {
+            true => fill.fill(event)?,
+            false => event.into(),
+        };
+        self.check(stream, &event)?;
+        Ok(written(&event, topic, envelope))
+    }
+
+    /// Whether an event fits what its stream's events must fit.
+    fn check(&self, stream: &Stream, event: &str) -> Result<(), BadEvent> {
+        let schemas = &self.settings.schemas;
+        if !schemas.are_for(stream) {
+            return Ok(());
+        }
+        let named = event::schema_of(event)?;
+        if let Some(schema) = schemas.for_event(stream, named.as_deref())? {
+            schemas.check(schema, event)?;
+        }
+        Ok(())
     }
 }
 
@@ -83,6 +154,7 @@ impl IntakeState {
 #[serde(deny_unknown_fields)]
 struct Parameters {
     stream: Option<String>,
+    hasty: Option<String>,
 }
 
 /// The intake's one route.
@@ -98,7 +170,7 @@ async fn events(State(state): State<Arc<IntakeState>>, request: Request) -> Resp
     }
 }
 
-async fn take(state: &IntakeState, request: Request) -> Result<Vec<Outcome>, Rejection> {
+async fn take(state: &Arc<IntakeState>, request: Request) -> Result<Vec<Outcome>, Rejection> {
     let (head, body) = request.into_parts();
     if head.headers.contains_key(header::ORIGIN) {
         return Err(Rejection::Origin);
@@ -107,16 +179,55 @@ async fn take(state: &IntakeState, request: Request) -> Result<Vec<Outcome>, Rej
         return Err(Rejection::Method);
     }
     let layout = body::Layout::of(&head.headers)?;
-    let expected = state.expected(&head.uri)?;
-    let _room = state.room_for(body::announced_bytes(&head.headers)?).await?;
+    let catalog = state.catalog.now();
+    let (expected, hasty) = IntakeState::asked(&head.uri, &catalog)?;
+    let room = state.room_for(body::announced_bytes(&head.headers)?).await?;
     let text = body::read(body, state.body_timeout).await?;
-    let now = TimestampMs::now();
+    let fill = Fill::of(&head.headers, TimestampMs::now());
     let events = body::split(&text, layout)?.into_iter();
-    let records = events.map(|event| record(event, &state.catalog, expected.map(|e| &**e), now));
-    let outcomes = write(&*state.sink, records.collect()).await;
-    let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
-    state.metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    let of = (&*catalog, expected.as_deref());
+    let records: Vec<_> = events.map(|event| state.record(event, of, fill)).collect();
+    if hasty {
+        return Ok(write_hastily(state, records, room));
+    }
+    let outcomes = write(&*state.sink, records).await;
+    count(&state.metrics, &outcomes);
     Ok(outcomes)
+}
+
+/// Counts the events that were written; how many were not.
+fn count(metrics: &Metrics, outcomes: &[Outcome]) -> usize {
+    let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
+    metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    outcomes.len() - taken
+}
+
+/// Has the good ones written, and does not wait for it. The body keeps its room until then.
+fn write_hastily(
+    state: &Arc<IntakeState>,
+    events: Vec<Result<NewRecord, BadEvent>>,
+    room: OwnedSemaphorePermit,
+) -> Vec<Outcome> {
+    let mut good = Vec::new();
+    let outcomes = events.into_iter().map(|event| match event {
+        Ok(record) => {
+            let topic = record.topic.clone();
+            good.push(Ok(record));
+            Outcome::Hasty(topic)
+        }
+        Err(bad) => Outcome::Bad(bad),
+    });
+    let outcomes = outcomes.collect();
+    let writing = Arc::clone(state);
+    state.hasty.spawn(async move {
+        let lost = count(&writing.metrics, &write(&*writing.sink, good).await);
+        if lost > 0 {
+            writing.metrics.intake_lost.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
+            tracing::warn!(events = lost, "events that nobody waited for were not written");
+        }
+        drop(room);
+    });
+    outcomes
 }
 
 /// What is to be written for an event: the event as it is, where its stream is written to.
@@ -130,10 +241,14 @@ pub fn record(
     now: TimestampMs,
 ) -> Result<NewRecord, BadEvent> {
     let envelope = Envelope::read(event, now)?;
-    let topic = envelope.topic(catalog, expected)?;
+    let (_, topic) = envelope.target(catalog, expected)?;
+    Ok(written(event, topic, envelope))
+}
+
+fn written(event: &str, topic: TopicName, envelope: Envelope) -> NewRecord {
     // Copied: a slice would keep the whole body in memory for as long as the record is kept.
     let value = Bytes::copy_from_slice(event.as_bytes());
-    Ok(NewRecord { topic, key: envelope.key, value, time: envelope.time })
+    NewRecord { topic, key: envelope.key, value, time: envelope.time }
 }
 
 /// Appends the good ones; the outcomes stand in the order of the events.

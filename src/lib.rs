@@ -21,6 +21,8 @@ pub mod feed;
 pub mod gate;
 pub mod session;
 
+pub mod schemas;
+
 pub mod http;
 pub mod intake;
 

@@ -156,8 +156,23 @@ pub const INTAKE_WAIT: Duration = Duration::from_secs(5);
 pub const INTAKE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events of one body.
 pub const INTAKE_EVENTS_MAX: usize = 10_000;
+/// Bytes of what one answer says of events that were refused.
+pub const INTAKE_DETAILS_BYTES_MAX: usize = 256 * 1024;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
+
+/// Schemas of events that are kept, and the files that are looked at for them.
+pub const SCHEMAS_MAX: usize = 5000;
+/// See `SCHEMAS_MAX`.
+pub const SCHEMA_FILES_MAX: usize = 100_000;
+/// Bytes of one schema.
+pub const SCHEMA_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of all schemas, as they are written.
+pub const SCHEMAS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Things that are said of one event that does not fit.
+pub const SCHEMA_FINDINGS_MAX: usize = 5;
+/// Bytes of an event of which more than the first is looked for.
+pub const SCHEMA_ALL_FINDINGS_BYTES_MAX: usize = 64 * 1024;
 
 /// Characters of a bearer token. With fewer somebody might find one by trying.
 pub const TOKEN_BYTES_MIN: usize = 16;
@@ -187,11 +202,23 @@ pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// How often the configuration's file is looked at. A change counts when it is still the same at the
+/// next look.
+pub const CONFIG_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How long a source may take to say where topics stand that a new configuration adds.
+pub const SURVEY_MAX: Duration = Duration::from_secs(10);
+/// Times that topics can be added until a restart: each addition has a tail of its own.
+pub const TAILS_MAX: usize = 16;
+
 /// Answers of the admin port that are under way when it ends have this long.
 pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);
 
-/// From SIGTERM to the end of the process.
+/// From the last moment at which a stream is to end (`drain.spread_s`) to the end of the process.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
+/// From the second signal to the end of the process.
+pub const HURRY_MAX: Duration = Duration::from_secs(1);
+/// How often the service manager is told how many streams are left.
+pub const DRAIN_SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// Prefixes that operators may have something decided of, those of the last weeks included.
 pub const BLOCKS_MAX: usize = 20_000;

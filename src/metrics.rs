@@ -52,6 +52,13 @@ pub struct ByStreamReason {
     pub reason: &'static str,
 }
 
+/// By rule of redaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByRule {
+    /// The rule's name in the config.
+    pub rule: String,
+}
+
 /// By content encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByEncoding {
@@ -102,6 +109,8 @@ pub struct Metrics {
     pub delivered_bytes: Family<ByEncoding, Counter>,
     /// Records that are no event, each time a feed or a replay passed over one.
     pub events_skipped: Family<ByStreamReason, Counter>,
+    /// Records of which something was hidden, each time a feed or a replay made a line of one.
+    pub events_redacted: Family<ByRule, Counter>,
     /// Gaps said to readers, by reason.
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
@@ -122,6 +131,8 @@ pub struct Metrics {
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// Events taken by the intake.
     pub intake_events: Counter,
+    /// Events for which the writer did not wait, and that were not written (or may not have been).
+    pub intake_lost: Counter,
     /// What the gate counts besides streams.
     pub gate: GateMetrics,
     /// What operators decide at run time.
@@ -167,6 +178,10 @@ impl Metrics {
                 "tidegate_events_skipped",
                 "Records that are no event, by stream and reason"
             ),
+            events_redacted: metric!(
+                "tidegate_events_redacted",
+                "Records of which something was hidden, by rule"
+            ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
@@ -183,6 +198,10 @@ impl Metrics {
                 "TLS handshakes that failed, by reason"
             ),
             intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
+            intake_lost: metric!(
+                "tidegate_intake_lost_events",
+                "Events answered with 202 that were not written, or may not have been"
+            ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
             combinations: Mutex::default(),

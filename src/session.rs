@@ -8,7 +8,7 @@
 //! Nothing is queued per reader but the frames of one batch. Knows no HTTP beyond the body trait.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::catalog::{Catalog, Selection, Stream};
+use crate::catalog::{self, Held, Selection, Stream};
 use crate::event::{TimestampMs, TopicPartition};
 use crate::feed::encode::{self, Encoding};
 pub use crate::feed::frame::Framing;
@@ -38,6 +38,7 @@ mod body;
 mod carry;
 mod catchup;
 pub mod closing;
+mod drain;
 mod frames;
 #[cfg_attr(not(target_os = "linux"), path = "session/no_pump.rs")]
 mod pump;
@@ -51,6 +52,7 @@ use body::Phase;
 pub use body::SessionBody;
 pub use carry::Transfer;
 use catchup::{CatchUp, Place, Shared};
+use drain::Drain;
 pub use pump::Pump;
 use replay::Replay;
 pub use report::{Delivery, Glimpse};
@@ -115,9 +117,9 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Sessions {
     hub: Arc<Hub>,
-    catalog: Arc<Catalog>,
+    catalog: catalog::Current,
     gate: Arc<Gate>,
-    settings: Settings,
+    settings: RwLock<Settings>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
 }
@@ -128,16 +130,17 @@ impl Sessions {
     #[must_use]
     pub fn new(
         (hub, history): (Arc<Hub>, Arc<History>),
-        catalog: Arc<Catalog>,
+        catalog: impl Into<catalog::Current>,
         gate: Arc<Gate>,
         settings: Settings,
         metrics: Arc<Metrics>,
         pump: Option<Arc<Pump>>,
     ) -> Arc<Self> {
-        let drain = watch::Sender::new(false);
+        let drain = watch::Sender::new(None);
         let roll = Arc::new(Roll::default());
         let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump, roll };
         let shared = Arc::new(shared);
+        let (catalog, settings) = (catalog.into(), RwLock::new(settings));
         Arc::new(Self { hub, catalog, gate, settings, shared, metrics })
     }
 
@@ -147,16 +150,31 @@ impl Sessions {
         self.hub.recent(&stream.topics, now)
     }
 
-    /// From now on every stream ends after the event that it is at.
-    pub fn drain(&self) {
-        self.shared.drain.send_replace(true);
+    /// Those that open from now on go by these.
+    pub fn change(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// From now on every stream ends after a whole event; their ends are spread over this time.
+    /// Said again, those that are left end by what is said then.
+    pub fn drain(&self, over: Duration) {
+        let drain = Drain { from: Instant::now(), over };
+        self.shared.drain.send_replace(Some(drain));
         if let Some(pump) = &self.shared.pump {
-            pump.drain();
+            pump.drain(drain);
+        }
+    }
+
+    /// Returns when all who deliver have answered that they do.
+    pub async fn alive(&self) {
+        if let Some(pump) = &self.shared.pump {
+            pump.alive().await;
         }
     }
 
     /// After `drain`, when nobody opens streams any more: returns when all sockets are closed.
     pub async fn closed(&self) {
+        self.gate.emptied().await;
         if let Some(pump) = &self.shared.pump {
             pump.closed().await;
         }
@@ -175,12 +193,13 @@ impl Sessions {
                 return Err(self.unavailable());
             }
         };
-        let retry_ms = jitter(self.settings.retry_ms, 50..=150);
-        let lifetime = self.settings.lifetime.map(|lifetime| {
+        let settings = *self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let retry_ms = jitter(settings.retry_ms, 50..=150);
+        let lifetime = settings.lifetime.map(|lifetime| {
             let ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
             Duration::from_millis(jitter(ms, 80..=100))
         });
-        let keepalive = self.settings.keepalive;
+        let keepalive = settings.keepalive;
         let terms = Terms { framing: request.framing, keepalive, lifetime, retry_ms };
         let id_first = request.id_first && request.framing == Framing::Sse && id != b"[]";
         for gap in &gaps {
@@ -196,7 +215,8 @@ impl Sessions {
             out.extend((!head.is_empty()).then(|| head.into()));
             Box::new(reader)
         });
-        let audience = (&request.selection, request.encoding);
+        let held = Held::new(&self.catalog, request.selection.clone());
+        let audience = (held, request.encoding);
         let presence = Presence::new(audience, permit, Arc::clone(&self.metrics));
         let enrolled = presence.enrolled(&self.shared.roll, request.framing, &feed);
         if let Phase::Live(cursor) = &phase {
@@ -255,8 +275,9 @@ impl Sessions {
             let id = id_of(&now);
             return Ok((feed, Phase::Live(cursor), id, Vec::new()));
         }
+        let catalog = self.catalog.now();
         let resolver =
-            Resolver { hub: &self.hub, history: &self.shared.history, catalog: &self.catalog };
+            Resolver { hub: &self.hub, history: &self.shared.history, catalog: &catalog };
         let (id, since) = (request.last_event_id.as_ref(), request.since);
         let start = resolver.start(&request.selection, &now, id, since).await;
         let (places, gaps) = start.map_err(|error| self.no_start(error))?;
@@ -316,6 +337,7 @@ fn id_of(vector: &Vector) -> Vec<u8> {
 #[derive(Debug)]
 struct Audience {
     streams: Vec<ByStream>,
+    held: Held,
     encoding: Option<Encoding>,
     /// Bytes in their encoding.
     bytes: Counter,
@@ -367,10 +389,11 @@ struct Presence {
 
 impl Presence {
     fn new(
-        (selection, encoding): (&Selection, Option<Encoding>),
+        (held, encoding): (Held, Option<Encoding>),
         permit: Permit,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let selection = held.selection();
         let names = selection.streams.iter().map(ToString::to_string);
         let streams: Vec<_> = names.map(|stream| ByStream { stream }).collect();
         metrics.stream_opened(&selection.streams);
@@ -379,7 +402,7 @@ impl Presence {
         }
         let name = encoding.map_or("identity", Encoding::as_str);
         let bytes = metrics.delivered_bytes.get_or_create_owned(&ByEncoding { encoding: name });
-        let of = Arc::new(Audience { streams, encoding, bytes, metrics });
+        let of = Arc::new(Audience { streams, held, encoding, bytes, metrics });
         Self { of, reason: EndReason::ClientClosed, permit, got: Got::default() }
     }
 
@@ -418,13 +441,15 @@ impl Presence {
 
     /// Why it has to go, if it has.
     fn told(&self) -> Option<EndReason> {
-        self.permit.told().as_ref().map(EndReason::from)
+        let told = self.permit.told().as_ref().map(EndReason::from);
+        told.or_else(|| (!self.of.held.stands()).then_some(EndReason::Reconfigured))
     }
 
     /// What the client is still told, where it is not the one who ends the stream.
-    fn farewell(&self, framing: Framing) -> Option<Bytes> {
-        let told = self.permit.told().filter(|told| EndReason::from(told) == self.reason)?;
-        Some(frames::farewell(framing, &told))
+    fn farewell(&self, state: &mut State) -> Option<Bytes> {
+        let told = self.permit.told().filter(|told| EndReason::from(told) == self.reason);
+        let farewell = told.map(|told| frames::farewell(state.framing(), &told));
+        farewell.or_else(|| state.last_words(self.reason))
     }
 }
 

@@ -124,6 +124,12 @@ pub trait Source: std::fmt::Debug + Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Fetched, SourceError>;
 
+    /// Goes by another list of brokers from now on. False: it cannot while it runs, or there are
+    /// none.
+    fn rebootstrap(&self, _brokers: &[String]) -> bool {
+        false
+    }
+
     /// Follows all partitions of `topics`, also those that come later, until `out` is closed.
     /// Existing partitions are followed from their end at the time of the survey; partitions and
     /// topics that appear afterwards from their beginning. Faults are repaired inside: positions

@@ -10,6 +10,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     crate::app::tls(&config, &Metrics::new())?;
     crate::app::identity(&config.limits)?;
+    crate::app::schemas(&config, &config.catalog())?;
     let mut out = std::io::stdout().lock();
     let source = match &config.source {
         SourceConfig::Kafka(kafka) => {

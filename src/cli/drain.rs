@@ -8,6 +8,8 @@ use http::Method;
 use super::admin_client::{AdminArgs, AdminClient, AdminError};
 use super::say;
 
+/// More than it says that it takes, in seconds: readers that take nothing are cut then.
+const LATER_S: u64 = 15;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -17,20 +19,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(super) struct DrainArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// How long to wait, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    wait_s: u64,
+    /// How long to wait, in seconds [default: 15 more than the gateway says it takes]
+    #[arg(long, value_name = "SECONDS")]
+    wait_s: Option<u64>,
 }
 
 pub(super) fn run(args: &DrainArgs) -> anyhow::Result<()> {
     let client = args.admin.client()?;
-    super::one_thread()?.block_on(drain(&client, Duration::from_secs(args.wait_s)))
+    super::one_thread()?.block_on(drain(&client, args.wait_s))
 }
 
-async fn drain(client: &AdminClient, wait: Duration) -> anyhow::Result<()> {
+async fn drain(client: &AdminClient, wait_s: Option<u64>) -> anyhow::Result<()> {
     let answer = client.send(Method::POST, "/admin/drain", None).await?;
     let held = answer["streams"].as_u64().context("read how many streams there are")?;
     say(&format!("{} drains; {held} stream(s) are open", client.url()))?;
+    // A gateway that does not say how long it takes is gone in seconds.
+    let within_s = answer["within_s"].as_u64().unwrap_or_default();
+    let wait = Duration::from_secs(wait_s.unwrap_or(within_s + LATER_S));
     let until = Instant::now() + wait;
     let mut left = held as f64;
     loop {

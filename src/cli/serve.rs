@@ -5,10 +5,22 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::ServeArgs;
+use crate::app::ConfigFile;
 use crate::config::{Config, SourceConfig};
 use crate::{app, demo};
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let demo = args.demo;
+    let config = load(&args)?;
+    let file = args.config.clone().map(|path| {
+        let load = Box::new(move || load(&args));
+        ConfigFile { path, load }
+    });
+    app::run(config, demo, file)
+}
+
+/// What the file says, or the demo, and what the command line says instead.
+fn load(args: &ServeArgs) -> anyhow::Result<Config> {
     let mut config = match &args.config {
         Some(file) => Config::load(file)?,
         None => {
@@ -19,7 +31,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     config.listen = args.listen.unwrap_or(config.listen);
     config.admin_listen = args.admin_listen.unwrap_or(config.admin_listen);
-    if let Some(dir) = args.data_dir {
+    if let Some(dir) = args.data_dir.clone() {
         match &mut config.source {
             SourceConfig::Embedded(embedded) => embedded.data_dir = dir,
             SourceConfig::Kafka(_) => {
@@ -27,7 +39,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
             }
         }
     }
-    app::run(&config, args.demo)
+    Ok(config)
 }
 
 /// Where a user's state lives.

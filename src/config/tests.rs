@@ -20,11 +20,15 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(found.mistakes, []);
     assert_eq!(found.left_out, Vec::<String>::new(), "keys that the example leaves out");
     let least = Config::parse(LEAST).expect("it can be read");
+    assert_eq!(example.log_level, least.log_level);
     assert_eq!((example.listen, example.admin_listen), (least.listen, least.admin_listen));
     assert_eq!((&example.tls, &least.tls), (&None, &None));
     assert_eq!(example.session, least.session);
+    assert_eq!(example.drain, least.drain);
     assert_eq!(example.limits, least.limits);
     assert_eq!(example.intake, least.intake);
+    assert_eq!(example.intake_fills_meta, least.intake_fills_meta);
+    assert_eq!(example.schemas, least.schemas);
     // The other source stands there as a comment, and has to be right as well.
     let (head, kafka) = EXAMPLE.split_once("[kafka.main]").expect("the first source");
     let (_, embedded) = kafka.split_once("#! ").expect("the other source");
@@ -71,6 +75,38 @@ fn all_mistakes_are_told_at_once_with_key_and_what_is_accepted() {
         "streams.b.topics: names no topic",
         "streams.b: the name \"a\" is streams.a's already",
         "admin_listn: there is no such key; did you mean `admin_listen`?",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for (found, expected) in all.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
+fn mistakes_in_rules_of_redaction_are_told_with_their_keys() {
+    let rules = r#"
+        [redact.a]
+        streams = ["recentchang"]
+        match = { "meta.offset" = ["1"], "x..y" = "1", "z" = [1.5] }
+        remove = ["meta.topic", ""]
+        replace = { t = 2026-01-01 }
+        [redact.b]
+        matches = {}
+        [mediawiki_redacted_pages]
+        ruwiki = []
+        "#;
+    let all = mistakes(&format!("{LEAST}{rules}"));
+    let expected = [
+        "redact.a.streams: found \"recentchang\"; the name of a stream",
+        "redact.a.match.\"meta.offset\": `meta.offset` is set by the gateway",
+        "redact.a.match.\"x..y\": found \"x..y\"; names of fields with dots",
+        "redact.a.match.\"z\": names nothing; a list of texts",
+        "redact.a.remove: found \"\"; names of fields",
+        "redact.a.replace.\"t\": a text, a number, true, false",
+        "redact.a: `meta.topic` is the event's position",
+        "redact.b.remove: takes nothing out",
+        "redact.b.matches: there is no such key; did you mean `match`?",
+        "mediawiki_redacted_pages.ruwiki: names nothing",
     ];
     assert_eq!(all.len(), expected.len(), "{all:#?}");
     for (found, expected) in all.iter().zip(expected) {

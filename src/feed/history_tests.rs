@@ -29,7 +29,7 @@ fn history(records: i64, bytes_max: usize) -> (Arc<MemorySource>, Arc<History>, 
         source.append(&tp(), Some((n, "{\"x\":1}".to_owned())));
     }
     let metrics = Arc::new(Metrics::new());
-    let lines = Lines::new(&Catalog::default(), None, 1 << 20, Arc::clone(&metrics));
+    let lines = Lines::new(&Catalog::default(), &[], 1 << 20, Arc::clone(&metrics));
     let hub = Hub::new("m", lines, Settings::default(), Arc::clone(&metrics));
     let history = History::new(Arc::clone(&source) as _, hub, (bytes_max, 4), Arc::clone(&metrics));
     (source, history, metrics)

@@ -77,13 +77,18 @@ pub fn render(tp: &TopicPartition, record: &Record) -> Result<Bytes, Skipped> {
     Ok(splice(&scanned, &our_fields(tp, record)).into())
 }
 
+/// Whether a text without white space around it is one JSON value and nothing else.
+pub(super) fn is_json(text: &[u8]) -> bool {
+    scan::scan(text, false).is_ok()
+}
+
 /// Invalid UTF-8 becomes U+FFFD. (`from_utf8` first: it is several times faster.)
-fn utf8(value: &[u8]) -> Cow<'_, str> {
+pub(super) fn utf8(value: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed)
 }
 
 /// Without JSON's white space around it.
-fn trimmed(text: &[u8]) -> &[u8] {
+pub(super) fn trimmed(text: &[u8]) -> &[u8] {
     let solid = |b: &u8| !matches!(b, b' ' | b'\t' | b'\n' | b'\r');
     let start = text.iter().position(solid).unwrap_or(text.len());
     let end = text.iter().rposition(solid).map_or(start, |last| last + 1);
@@ -173,4 +178,4 @@ fn splice(scanned: &Scanned<'_>, ours: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 #[path = "render/tests.rs"]
-mod tests;
+pub(super) mod tests;

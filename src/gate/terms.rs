@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::client::ClientKey;
+use super::client::{ClientKey, Identity};
 use super::rate::{Opens, Rate};
 use super::{Gate, Settings};
 
@@ -54,8 +54,14 @@ impl Gate {
     /// Goes by other limits from the next request on; budgets of unknown names are passed over.
     /// What clients have used of their rate is forgotten if that changes.
     pub fn change(&self, limits: &Limits) {
+        self.reconfigure(None, limits);
+    }
+
+    /// The same, and clients are told apart in another way.
+    pub fn reconfigure(&self, identity: Option<Identity>, limits: &Limits) {
         let mut terms = self.terms.write().expect("no holder panics");
         let mut settings = terms.settings.clone();
+        settings.identity = identity.unwrap_or(settings.identity);
         settings.identity.streams = limits.streams_per_client;
         settings.streams_max = limits.streams_max;
         for budget in &mut settings.identity.budgets {

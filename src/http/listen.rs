@@ -94,15 +94,28 @@ pub fn bind(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Bound> {
     // A restart must not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    // An event is one write: it must not wait for the next one.
+    bound(socket.listen(ACCEPT_BACKLOG)?, unsent_bytes_max)
+}
+
+/// Takes a port that is held for us and may be others' too: another process may follow this one, or
+/// serve beside it, and no connection is refused meanwhile. `unsent_bytes_max` as `bind` has it.
+///
+/// # Errors
+/// What the system says.
+pub fn adopt(listener: std::net::TcpListener, unsent_bytes_max: u32) -> io::Result<Bound> {
+    listener.set_nonblocking(true)?;
+    bound(TcpListener::from_std(listener)?, unsent_bytes_max)
+}
+
+fn bound(listener: TcpListener, unsent_bytes_max: u32) -> io::Result<Bound> {
+    // An event is one write: it must not wait for the next one. Inherited by what is accepted, as
+    // is the other.
     #[cfg(target_os = "linux")]
-    socket.set_nodelay(true)?;
-    // Inherited by what is accepted, both.
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes_max) {
+    if let Err(error) = SockRef::from(&listener).set_tcp_notsent_lowat(unsent_bytes_max) {
         tracing::warn!(%error, "stalled readers will hold more memory than they need");
     }
-    let listener = socket.listen(ACCEPT_BACKLOG)?;
     let addr = listener.local_addr()?;
     let patience = Patience { head: REQUEST_HEAD_TIMEOUT, stall: STALL_MAX };
     let (crowd, proxy_protocol, descriptors_max) = (Crowd::unbounded(), false, u64::MAX);

@@ -110,6 +110,12 @@ impl AppError {
         }
     }
 
+    /// What the answer to a `GET` of `uri` says, for the documents.
+    pub(super) fn example(&self, uri: &str) -> serde_json::Value {
+        let text = json(&self.problem(), "GET", uri);
+        serde_json::from_str(&text).expect("it was written as JSON")
+    }
+
     /// The word to count it by, where the request itself is what is wrong.
     pub(super) fn reason_in_the_request(&self) -> Option<&'static str> {
         let of_the_client = self.status().is_client_error();

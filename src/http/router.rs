@@ -53,7 +53,7 @@ async fn route(front: Arc<Front>, others: Router, request: Request) -> Response 
 /// All but the streams.
 fn others(front: &Arc<Front>) -> Router {
     let mut public = Router::new()
-        .route("/", get(info::root))
+        .route("/", info::root())
         .route("/rc", get(info::recent_changes))
         .route("/robots.txt", get(info::robots))
         .route("/_info", get(info::all))

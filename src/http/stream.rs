@@ -155,6 +155,7 @@ fn read(front: &Front, head: &Parts) -> Result<(OpenRequest, Format), AppError> 
     let names = percent_decode_str(names).decode_utf8().map_err(|_| AppError::BadPath)?;
     let selection = front
         .catalog
+        .now()
         .select(names.split(','))
         .map_err(|unknown| AppError::UnknownStreams(unknown.to_string()))?;
     let query = Asked::in_query(uri);

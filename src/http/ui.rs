@@ -27,18 +27,13 @@ pub(super) mod streams;
 #[folder = "ui/"]
 struct Files;
 
-/// Of the documentation's page, which `info` fills in; no file for browsers.
+/// Of the documentation's page, which `documentation` fills in; no file for browsers.
 const DOCUMENTATION: &str = "doc.";
-
-pub(super) const DOCUMENTATION_STYLE: &str = include_str!("../../ui/doc.css");
 
 const PAGE: &str = "index.html";
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
-/// The documentation page has its style inside, so that it needs no second request.
-pub(super) const DOCUMENTATION_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `/v2/ui`; what was asked for there is kept.
 pub(super) async fn redirect(uri: Uri) -> Response {
@@ -62,14 +57,6 @@ pub(super) async fn file(
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
     if name == PAGE { Err(AppError::NoSuchRoute) } else { sent(&name, &headers) }
-}
-
-/// A page with its policy.
-pub(super) fn html(text: impl IntoResponse, policy: &'static str) -> Response {
-    let mut response = built_in(text, "text/html; charset=utf-8");
-    let policy = HeaderValue::from_static(policy);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    response
 }
 
 /// A file as it is, packed, or not at all where the browser has it.
@@ -112,14 +99,19 @@ fn packed(name: &str, hash: [u8; 32], data: &[u8]) -> Bytes {
     if let Some((_, bytes)) = all.get(name).filter(|(of, _)| *of == hash) {
         return bytes.clone();
     }
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(data).expect("memory takes everything");
-    let bytes = Bytes::from(gzip.finish().expect("memory takes everything"));
+    let bytes = gzipped(data);
     all.insert(name.to_owned(), (hash, bytes.clone()));
     bytes
 }
 
-fn built_in(text: impl IntoResponse, content_type: &'static str) -> Response {
+/// In gzip, as small as it gets.
+pub(super) fn gzipped(data: &[u8]) -> Bytes {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(data).expect("memory takes everything");
+    Bytes::from(gzip.finish().expect("memory takes everything"))
+}
+
+pub(super) fn built_in(text: impl IntoResponse, content_type: &'static str) -> Response {
     let headers: [(HeaderName, &str); 4] = [
         (header::CONTENT_TYPE, content_type),
         // Asked for anew each time; what has not changed is not sent again.

@@ -3,7 +3,8 @@
 //! | status | when |
 //! |---|---|
 //! | 201 | every event is durable |
-//! | 207 | some are; each result says its own |
+//! | 202 | every event is good, and nobody waits until it is durable (`hasty`) |
+//! | 207 | some are (or are good); each result says its own |
 //! | 400 | none is, and none would be if it were sent again |
 //! | 503 with `Retry-After` | none is; later they may be |
 //! | 503 `unknown`, without it | none is known to be, some may be: sent again they may come twice |
@@ -23,7 +24,7 @@ use crate::source::SinkError;
 
 /// Seconds after which a writer that met a 503 may come again.
 const RETRY_AFTER_S: u64 = 5;
-const ACCEPTED: &str = "application/json or application/x-ndjson";
+pub(super) const ACCEPTED: &str = "application/json or application/x-ndjson";
 
 /// Why no event was looked at.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub(super) enum Rejection {
     Empty,
     #[error("Invalid streams: {0}")]
     UnknownStream(String),
-    #[error("the query cannot be read; only `stream=NAME` is accepted")]
+    #[error("the query cannot be read; `stream=NAME` and `hasty=true` are accepted")]
     Query,
     #[error("too many bodies are being written at the same time")]
     Busy,
@@ -87,6 +88,8 @@ pub(super) struct Asked {
 pub(super) enum Outcome {
     /// It was handed to the sink.
     Appended(TopicName, Appended),
+    /// It will be, and nobody waits for it.
+    Hasty(TopicName),
     /// It was not.
     Bad(BadEvent),
 }
@@ -99,6 +102,9 @@ struct Told {
     word: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// What does not fit the schema, each by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
 }
@@ -133,9 +139,12 @@ struct Results {
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     taken: usize,
+    hasty: usize,
     refused: usize,
     unavailable: usize,
     unknown: usize,
+    /// Of all details.
+    details_bytes: usize,
 }
 
 /// The answer to a request of which no event was looked at.
@@ -157,11 +166,13 @@ pub(super) fn outcomes(asked: &Asked, outcomes: Vec<Outcome>) -> Response {
     let all = outcomes.len();
     let mut counts = Counts::default();
     let results = outcomes.into_iter().map(|outcome| tell(outcome, &mut counts)).collect();
-    let results = Results { taken: counts.taken, results };
-    if counts.taken == all {
-        return json(StatusCode::CREATED, "application/json", &results);
+    let taken = counts.taken + counts.hasty;
+    let results = Results { taken, results };
+    if taken == all {
+        let status = if counts.hasty > 0 { StatusCode::ACCEPTED } else { StatusCode::CREATED };
+        return json(status, "application/json", &results);
     }
-    if counts.taken > 0 {
+    if taken > 0 {
         return json(StatusCode::MULTI_STATUS, "application/json", &results);
     }
     let Counts { refused, unavailable, unknown, .. } = counts;
@@ -187,18 +198,16 @@ pub(super) fn outcomes(asked: &Asked, outcomes: Vec<Outcome>) -> Response {
 }
 
 fn tell(outcome: Outcome, counts: &mut Counts) -> Told {
-    let failed = |status: StatusCode, word, detail: String| Told {
-        status: status.as_u16(),
-        word: Some(word),
-        detail: Some(detail),
-        place: None,
-    };
     match outcome {
         Outcome::Appended(topic, Ok((partition, offset))) => {
             counts.taken += 1;
             let (topic, partition, offset) = (topic.to_string(), partition.0, offset.0);
             let place = Some(Place { topic, partition, offset });
-            Told { status: StatusCode::CREATED.as_u16(), word: None, detail: None, place }
+            told(StatusCode::CREATED, place)
+        }
+        Outcome::Hasty(_) => {
+            counts.hasty += 1;
+            told(StatusCode::ACCEPTED, None)
         }
         Outcome::Appended(_, Err(error)) => {
             let unavailable = StatusCode::SERVICE_UNAVAILABLE;
@@ -208,17 +217,41 @@ fn tell(outcome: Outcome, counts: &mut Counts) -> Told {
                 SinkError::Refused(_) => (&mut counts.refused, StatusCode::BAD_REQUEST, "refused"),
             };
             *count += 1;
-            failed(status, word, error.to_string())
+            failed(status, word, error.to_string(), Vec::new(), counts)
         }
         Outcome::Bad(bad) => {
             counts.refused += 1;
-            let word = match bad {
+            let word = match &bad {
                 BadEvent::UnknownStream(_) => "not_found",
+                BadEvent::NoSchema(_) | BadEvent::Misfit(_) => "invalid",
                 _ => "bad_request",
             };
-            failed(StatusCode::BAD_REQUEST, word, bad.to_string())
+            let errors = match &bad {
+                BadEvent::Misfit(misfit) if misfit.findings.len() > 1 => misfit.findings.clone(),
+                _ => Vec::new(),
+            };
+            failed(StatusCode::BAD_REQUEST, word, bad.to_string(), errors, counts)
         }
     }
+}
+
+fn told(status: StatusCode, place: Option<Place>) -> Told {
+    Told { status: status.as_u16(), word: None, detail: None, errors: Vec::new(), place }
+}
+
+/// What is said of an event that failed; of very many only the first are told why.
+fn failed(
+    status: StatusCode,
+    word: &'static str,
+    detail: String,
+    errors: Vec<String>,
+    counts: &mut Counts,
+) -> Told {
+    let bytes = detail.len() + errors.iter().map(String::len).sum::<usize>();
+    let is_told = counts.details_bytes + bytes <= limits::INTAKE_DETAILS_BYTES_MAX;
+    counts.details_bytes += if is_told { bytes } else { 0 };
+    let (detail, errors) = if is_told { (Some(detail), errors) } else { (None, Vec::new()) };
+    Told { status: status.as_u16(), word: Some(word), detail, errors, place: None }
 }
 
 fn problem(

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::catalog::{Catalog, Stream};
 use crate::event::{TimestampMs, TopicName};
 use crate::limits;
+use crate::schemas::{Misfit, NoSchema};
 
 /// Characters of what was found that an error repeats.
 const FOUND_CHARS_MAX: usize = 100;
@@ -36,8 +37,8 @@ pub enum BadEvent {
     /// `meta` does not say the stream.
     #[error("`meta.stream` is missing; the name or an alias of a stream is accepted")]
     NoStream,
-    /// A field of `meta` that must be text is something else.
-    #[error("`meta.{field}` is {found}; a string is accepted")]
+    /// A field that must be text is something else.
+    #[error("`{field}` is {found}; a string is accepted")]
     NotText {
         /// Which field.
         field: &'static str,
@@ -55,6 +56,12 @@ pub enum BadEvent {
         /// What was announced.
         expected: String,
     },
+    /// It names no schema that its stream's events must fit.
+    #[error(transparent)]
+    NoSchema(#[from] NoSchema),
+    /// It does not fit it.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
 }
 
 /// What an event says of itself.
@@ -99,26 +106,26 @@ impl Envelope {
     pub fn read(event: &str, now: TimestampMs) -> Result<Self, BadEvent> {
         let raw = meta_of(event)?.ok_or(BadEvent::NoMeta)?;
         let meta = fields_of(raw)?;
-        let stream = text(meta.stream.ok_or(BadEvent::NoStream)?, "stream")?;
+        let stream = text(meta.stream.ok_or(BadEvent::NoStream)?, "meta.stream")?;
         let key = match meta.key {
             None => None,
             Some(raw) if raw.get() == "null" => None,
-            Some(raw) => Some(Bytes::from(text(raw, "key")?)),
+            Some(raw) => Some(Bytes::from(text(raw, "meta.key")?)),
         };
-        let dt = meta.dt.and_then(|raw| text(raw, "dt").ok());
+        let dt = meta.dt.and_then(|raw| text(raw, "meta.dt").ok());
         Ok(Self { stream, key, time: record_time(dt.as_deref(), now) })
     }
 
-    /// The topic that the event goes into: its stream's `produce_to`, else the stream's first.
-    /// With `expected`, only events of that stream are let pass.
+    /// The event's stream, and the topic that it goes into: the stream's `produce_to`, else its
+    /// first. With `expected`, only events of that stream are let pass.
     ///
     /// # Errors
     /// `UnknownStream` (also for a stream without topics), `OtherStream`.
-    pub fn topic(
+    pub fn target<'a>(
         &self,
-        catalog: &Catalog,
+        catalog: &'a Catalog,
         expected: Option<&Stream>,
-    ) -> Result<TopicName, BadEvent> {
+    ) -> Result<(&'a Stream, TopicName), BadEvent> {
         let unknown = || BadEvent::UnknownStream(shortened(&self.stream));
         let stream = catalog.get(&self.stream);
         if let Some(expected) = expected.filter(|e| stream.is_none_or(|s| s.name != e.name)) {
@@ -126,7 +133,8 @@ impl Envelope {
             return Err(BadEvent::OtherStream { found, expected });
         }
         let stream = stream.ok_or_else(unknown)?;
-        stream.produce_to.as_ref().or(stream.topics.first()).cloned().ok_or_else(unknown)
+        let topic = stream.produce_to.as_ref().or(stream.topics.first()).cloned();
+        Ok((stream, topic.ok_or_else(unknown)?))
     }
 }
 
@@ -154,23 +162,38 @@ pub fn with_stream<'a>(event: &'a str, stream: &str) -> Result<Cow<'a, str>, Bad
         )));
     };
     if let Some(stream) = fields_of(raw)?.stream {
-        text(stream, "stream")?;
+        text(stream, "meta.stream")?;
         return Ok(Cow::Borrowed(event));
     }
-    // `raw` was borrowed from `event`, so the distance of the two is where it stands.
-    let start = raw.get().as_ptr() as usize - event.as_ptr() as usize;
-    Ok(Cow::Owned(insert_first(event, start, &format!(r#""stream":{name}"#))))
+    let member = format!(r#""stream":{name}"#);
+    Ok(Cow::Owned(insert_first(event, place_of(raw, event), &member)))
 }
 
-/// Puts a member in as the first of the object whose `{` is at `start`.
-fn insert_first(text: &str, start: usize, member: &str) -> String {
+/// `$schema`, if there is one.
+pub(super) fn schema_of(event: &str) -> Result<Option<String>, BadEvent> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(rename = "$schema", borrow, default, deserialize_with = "present")]
+        schema: Option<&'a RawValue>,
+    }
+    let named: Named<'_> = serde_json::from_str(event).map_err(not_json)?;
+    named.schema.map(|raw| text(raw, "$schema")).transpose()
+}
+
+/// Where a part of an event that was borrowed from it begins.
+pub(super) fn place_of(part: &RawValue, event: &str) -> usize {
+    part.get().as_ptr() as usize - event.as_ptr() as usize
+}
+
+/// Puts members in as the first of the object whose `{` is at `start`.
+pub(super) fn insert_first(text: &str, start: usize, members: &str) -> String {
     let (head, rest) = text.split_at(start + 1);
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
-    format!("{head}{member}{comma}{rest}")
+    format!("{head}{members}{comma}{rest}")
 }
 
 /// The event's `meta` as it is written; the event is known to be a JSON object then.
-fn meta_of(event: &str) -> Result<Option<&RawValue>, BadEvent> {
+pub(super) fn meta_of(event: &str) -> Result<Option<&RawValue>, BadEvent> {
     // Looked at first: serde would also take an array for a struct.
     let is_object = event.trim_ascii_start().starts_with('{');
     if is_object {
@@ -206,7 +229,7 @@ fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-fn not_json(error: serde_json::Error) -> BadEvent {
+pub(super) fn not_json(error: serde_json::Error) -> BadEvent {
     BadEvent::NotJson(shortened(&error.to_string()))
 }
 
@@ -264,11 +287,11 @@ mod tests {
             (r#"{"meta":{}}"#, BadEvent::NoStream),
             (
                 r#"{"meta":{"stream":true}}"#,
-                BadEvent::NotText { field: "stream", found: "a boolean" },
+                BadEvent::NotText { field: "meta.stream", found: "a boolean" },
             ),
             (
                 r#"{"meta":{"stream":"a","key":7}}"#,
-                BadEvent::NotText { field: "key", found: "a number" },
+                BadEvent::NotText { field: "meta.key", found: "a number" },
             ),
         ];
         for (event, expected) in cases {

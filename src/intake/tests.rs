@@ -57,8 +57,12 @@ impl Rig {
     }
 
     fn over(sink: MemorySink) -> Self {
+        Self::with(sink, Settings::default())
+    }
+
+    fn with(sink: MemorySink, settings: Settings) -> Self {
         let sink = Arc::new(sink);
-        let state = IntakeState::new(catalog(), sink.clone(), Arc::new(Metrics::new()));
+        let state = IntakeState::new(catalog(), sink.clone(), settings, Arc::new(Metrics::new()));
         Self { sink, state }
     }
 
@@ -286,4 +290,115 @@ async fn bodies_beyond_the_budget_wait_and_are_then_refused_for_now() {
     let waits = event("a", "");
     let (waiting, ()) = tokio::join!(rig.post(&waits), async { drop(held) });
     assert_eq!(waiting.0.status, StatusCode::CREATED);
+}
+
+/// A rig whose streams' events have to fit: of `a` a schema by its URI, of `b` any.
+fn strict() -> Rig {
+    let schema = json!({
+        "type": "object", "required": ["$schema", "n", "meta"],
+        "properties": {
+            "n": { "type": "integer" },
+            "meta": {
+                "type": "object", "required": ["id", "dt"],
+                "properties": {
+                    "dt": { "type": "string", "format": "date-time" },
+                    "id": { "type": "string", "format": "uuid" },
+                },
+            },
+        },
+    });
+    let schemas = Schemas::of_documents([("/thing/1.0.0".to_owned(), schema)].into());
+    let settings = Settings { schemas: Arc::new(schemas), fill_meta: true };
+    let mut rig = Rig::with(MemorySink::new(1), settings.clone());
+    let mut streams: Vec<Stream> = catalog().streams().map(|s| (**s).clone()).collect();
+    let of_a = streams.iter_mut().find(|s| &*s.name == "a").expect("it is there");
+    of_a.schema = Some("/thing/1.0.0".to_owned());
+    let catalog = Arc::new(Catalog::new(streams));
+    rig.state = IntakeState::new(catalog, rig.sink.clone(), settings, Arc::new(Metrics::new()));
+    rig
+}
+
+fn thing(n: &str) -> String {
+    format!(r#"{{"$schema":"/thing/1.0.0","n":{n},"meta":{{"stream":"a"}}}}"#)
+}
+
+#[tokio::test]
+async fn what_is_missing_in_meta_is_filled_in_and_the_rest_stays_byte_for_byte() {
+    let rig = strict();
+    let sent = r#"{ "meta" : {"stream":"b", "x": 1e400}, "s":"\ud800", "n":1.0,"n":2 }"#;
+    let mut request = post(sent);
+    request.headers_mut().insert("x-request-id", "req-7".parse().expect("legal"));
+    assert_eq!(rig.send(request).await.0.status, StatusCode::CREATED);
+    let written = rig.sink.values("codfw.b").remove(0);
+    let (head, rest) = written.split_once(r#""meta" : {"#).expect("it begins as it was");
+    let (filled, rest) = rest.split_at(rest.find(r#""stream""#).expect("it goes on as it was"));
+    assert_eq!(format!(r#"{head}"meta" : {{{rest}"#), sent);
+    let filled: Value =
+        serde_json::from_str(&format!("{{{}}}", filled.trim_end_matches(','))).expect("members");
+    assert_eq!(filled.as_object().map(serde_json::Map::len), Some(3));
+    assert_eq!(filled["request_id"], "req-7");
+    let dt = filled["dt"].as_str().expect("a time");
+    let time = rig.sink.written("codfw.b", Partition(0))[0].time;
+    assert_eq!(event::record_time(Some(dt), TimestampMs(0)), TimestampMs(0), "it is now");
+    assert_eq!(event::record_time(Some(dt), TimestampMs::now()), time);
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_fit_is_told_why_and_the_others_are_written() {
+    let rig = strict();
+    let no_schema = event("a", "x");
+    let all = [thing("1"), thing("\"x\""), no_schema, event("b", "y"), thing("2.5")].join(",");
+    let (head, answer) = rig.post(&format!("[{all}]")).await;
+    assert_eq!((head.status, answer["taken"].as_u64()), (StatusCode::MULTI_STATUS, Some(2)));
+    assert_eq!(statuses(&answer), [201, 400, 400, 201, 400]);
+    let misfit = "the event does not fit /thing/1.0.0: `n` is \"x\"; an integer is accepted";
+    assert_eq!(answer["results"][1]["detail"], misfit);
+    assert_eq!(answer["results"][1]["type"], "invalid");
+    let missing = "`$schema` is missing; a version of `/thing` is accepted";
+    assert_eq!(answer["results"][2]["detail"], missing);
+    assert_eq!(rig.sink.values("eqiad.a").len(), 1);
+    let (head, answer) =
+        rig.post(r#"{"$schema":"/thing/1.0.0","meta":{"stream":"a","dt":"x"}}"#).await;
+    assert_eq!(head.status, StatusCode::BAD_REQUEST);
+    let errors = answer["results"][0]["errors"].as_array().expect("each by itself");
+    let expected =
+        ["`meta.dt` is \"x\"; a text of the format date-time is accepted", "`n` is missing"];
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(expected.iter().all(|e| errors.iter().any(|found| found == e)), "{errors:?}");
+}
+
+#[tokio::test]
+async fn of_very_many_that_do_not_fit_only_the_first_are_told_why() {
+    let rig = strict();
+    let long = thing(&format!("\"{}\"", "x".repeat(500)));
+    let all = vec![long; 5000].join(",");
+    let (head, answer) = rig.post(&format!("[{all}]")).await;
+    assert_eq!(head.status, StatusCode::BAD_REQUEST);
+    assert_eq!(statuses(&answer).len(), 5000);
+    assert!(
+        answer["results"][0]["detail"].is_string() && answer["results"][4999]["detail"].is_null()
+    );
+    assert!(answer.to_string().len() < 1024 * 1024);
+}
+
+fn hasty(body: &str) -> Request {
+    let request = Request::post("/v1/events?hasty=true");
+    request.body(Body::from(body.to_owned())).expect("legal")
+}
+
+#[tokio::test]
+async fn who_is_in_haste_is_answered_when_the_events_are_good_and_not_when_they_are_written() {
+    let rig = Rig::failing();
+    let (head, answer) = rig.send(hasty(&event("a", "1"))).await;
+    assert_eq!(head.status, StatusCode::ACCEPTED);
+    assert_eq!(answer, json!({"taken": 1, "results": [{"status": 202}]}));
+    let (head, answer) = rig.send(hasty(&format!("[{},7]", event("a", "unavailable")))).await;
+    assert_eq!((head.status, statuses(&answer)), (StatusCode::MULTI_STATUS, vec![202, 400]));
+    assert_eq!(rig.send(hasty("7")).await.0.status, StatusCode::BAD_REQUEST);
+    rig.state.settled().await;
+    assert_eq!(rig.sink.values("eqiad.a"), [event("a", "1")]);
+    let metrics = &rig.state.metrics;
+    assert_eq!((metrics.intake_events.get(), metrics.intake_lost.get()), (1, 1));
+    let wrong = Request::post("/v1/events?hasty=perhaps").body(Body::from("{}")).expect("legal");
+    assert_eq!(rig.send(wrong).await.0.status, StatusCode::BAD_REQUEST);
 }

@@ -15,6 +15,10 @@ pub struct ControlMetrics {
     pub blocks_unsaved: Gauge,
     /// 1 while the control topic is read to its end and says what this host knows.
     pub control_in_step: Gauge,
+    /// 1 while the configuration that was read last is in force.
+    pub config_ok: Gauge,
+    /// When the one in force was read, in seconds since 1970.
+    pub config_seconds: Gauge,
     /// Lines of the audit trail that could not be written.
     pub audit_failures: Counter,
 }
@@ -38,6 +42,16 @@ impl ControlMetrics {
                 "tidegate_control_in_step",
                 "1 while the control topic is read to its end and says what this host knows",
                 &this.control_in_step,
+            ),
+            (
+                "tidegate_config_ok",
+                "1 while the configuration that was read last is in force",
+                &this.config_ok,
+            ),
+            (
+                "tidegate_config_timestamp_seconds",
+                "When the configuration in force was read, in seconds since 1970",
+                &this.config_seconds,
             ),
         ];
         register_all((registry, described), &gauges);

@@ -21,6 +21,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::carry::{Session, Transfer, carry};
 use super::catchup::{Batch, CatchUp, Shared};
+use super::drain::Drain;
 use super::replay::{Given, Replay};
 use super::roll::Enrolled;
 use super::state::{Due, EndReason, State};
@@ -56,7 +57,7 @@ pub struct SessionBody {
     /// Whole frames that have not been handed on, as they go out.
     pub(super) out: VecDeque<Bytes>,
     pub(super) head: WatchStream<u64>,
-    pub(super) drain: WatchStream<bool>,
+    pub(super) drain: WatchStream<Option<Drain>>,
     /// Moves when somebody has to go.
     pub(super) told: WatchStream<u64>,
     pub(super) timer: Pin<Box<Sleep>>,
@@ -157,7 +158,7 @@ impl SessionBody {
     pub(super) fn end(&mut self, reason: EndReason) {
         self.phase = Phase::Ended;
         self.presence.ends(reason);
-        if let Some(farewell) = self.presence.farewell(self.state.framing()) {
+        if let Some(farewell) = self.presence.farewell(&mut self.state) {
             self.say(&farewell);
         }
         // With it the response is whole.
@@ -170,9 +171,9 @@ impl SessionBody {
 
     /// Ends if it is time to, or queues what is due. Registers for the next moment.
     fn poll_duties(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(draining)) = Pin::new(&mut self.drain).poll_next(cx) {
-            if draining {
-                return self.end(EndReason::Draining);
+        while let Poll::Ready(Some(drain)) = Pin::new(&mut self.drain).poll_next(cx) {
+            if let Some(drain) = drain {
+                self.state.drains_at(drain.end_of(self.presence.permit.number()));
             }
         }
         while let Poll::Ready(Some(_)) = Pin::new(&mut self.told).poll_next(cx) {}

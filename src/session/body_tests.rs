@@ -3,6 +3,7 @@
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::catalog::Stream;
 use crate::event::{Offset, TopicName};
 use crate::feed::lines::Lines;
@@ -38,7 +39,7 @@ impl Bench {
             schema: None,
             produce_to: None,
         }]));
-        let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(&metrics));
+        let lines = Lines::new(&catalog, &[], 1 << 20, Arc::clone(&metrics));
         let bounds = crate::feed::Settings::default();
         let hub = Hub::new("m", lines, bounds, Arc::clone(&metrics));
         let history = History::new(
@@ -181,7 +182,7 @@ async fn a_stream_ends_after_a_whole_event_by_lifetime_and_by_drain() {
     let mut body = bench.open(bench.request(Framing::Sse)).await.body;
     bench.append(&[r#"{"n":1}"#]);
     assert!(!read(&mut body, 1).await.1);
-    bench.sessions.drain();
+    bench.sessions.drain(Duration::ZERO);
     assert_eq!(read(&mut body, 1).await, (String::new(), true));
     drop(body);
     let by = |reason| bench.metrics.streams_ended.get_or_create(&ByReason { reason }).get();
@@ -271,8 +272,9 @@ async fn who_waits_for_a_turn_ends_as_others_do_and_leaves_nothing() {
     assert!(ended && text.starts_with(":ok\n\n:\n"), "its lifetime: {text:?}");
     let mut drained = bench.open(request()).await.body;
     assert!(!read(&mut drained, 1).await.1);
-    bench.sessions.drain();
-    assert_eq!(read(&mut drained, 1).await, (String::new(), true));
+    bench.sessions.drain(Duration::ZERO);
+    let (text, ended) = read(&mut drained, 1).await;
+    assert!(ended && text.starts_with("retry: ") && text.lines().count() == 1, "{text:?}");
     drop((bodies, drained));
     assert_eq!(bench.gate.held(), 1);
     let (readers, gate) = (&bench.metrics.catchup_readers, &bench.metrics.gate);

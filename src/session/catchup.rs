@@ -22,6 +22,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Framing;
+use super::drain::Drain;
 use super::frames;
 use super::pump::Pump;
 use super::roll::Roll;
@@ -96,8 +97,8 @@ pub struct Shared {
     pub history: Arc<History>,
     /// Where gaps are counted.
     pub metrics: Arc<Metrics>,
-    /// True: every stream ends after the event that it is at.
-    pub drain: watch::Sender<bool>,
+    /// When streams end, once this host goes down.
+    pub(super) drain: watch::Sender<Option<Drain>>,
     /// Who delivers to sockets.
     pub pump: Option<Arc<Pump>>,
     /// Who has a task of its own.

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::catalog::Stream;
 use crate::event::TopicName;
 use crate::feed::lines::Lines;
@@ -45,7 +46,7 @@ impl Host {
     fn new(source: &Arc<MemorySource>, ring_bytes: usize, tail_bytes: usize) -> Self {
         let metrics = Arc::new(Metrics::new());
         let catalog = catalog();
-        let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(&metrics));
+        let lines = Lines::new(&catalog, &[], 1 << 20, Arc::clone(&metrics));
         let bounds = crate::feed::Settings::default();
         let settings = crate::feed::Settings { ring_bytes, tail_bytes, feeds_max: 100, ..bounds };
         let hub = Hub::new("memory", lines, settings, Arc::clone(&metrics));

@@ -33,8 +33,11 @@ impl Pump {
         match *self {}
     }
 
-    /// Never called.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self, _: super::drain::Drain) {
+        match *self {}
+    }
+
+    pub(super) async fn alive(&self) {
         match *self {}
     }
 

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use super::body::SessionBody;
 use super::carry::{Live, carry};
 use super::closing::close;
+use super::drain::Drain;
 use super::report::Glimpse;
 use crate::limits::REPORT_MAX;
 
@@ -102,10 +103,19 @@ impl Pump {
         }
     }
 
-    /// Ends all streams after the frame that they are at.
-    pub fn drain(&self) {
+    /// Ends all streams after a whole frame, each at its moment.
+    pub(super) fn drain(&self, drain: Drain) {
         for (bell, _) in &self.shards {
-            bell.ask(Ask::Drain);
+            bell.ask(Ask::Drain(drain));
+        }
+    }
+
+    /// Returns when every shard has answered.
+    pub(super) async fn alive(&self) {
+        for (bell, _) in &self.shards {
+            let (tell, told) = oneshot::channel();
+            bell.ask(Ask::Alive(tell));
+            let _ = told.await;
         }
     }
 

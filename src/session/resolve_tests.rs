@@ -2,6 +2,7 @@
 
 use super::resolve::{NoStart, Resolver, Start};
 use super::*;
+use crate::catalog::Catalog;
 use crate::catalog::Stream;
 use crate::event::{LogTag, Offset, TopicName};
 use crate::feed::lines::Lines;
@@ -51,7 +52,7 @@ impl Bench {
             schema: None,
             produce_to: None,
         }]);
-        let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(&metrics));
+        let lines = Lines::new(&catalog, &[], 1 << 20, Arc::clone(&metrics));
         let hub = Hub::new("m", lines, crate::feed::Settings::default(), Arc::clone(&metrics));
         let history = History::new(Arc::clone(&source) as _, Arc::clone(&hub), (1000, 2), metrics);
         let mut bench = Self { source, hub, history, catalog, told: TailPositions::new() };

@@ -30,6 +30,8 @@ pub enum EndReason {
     Blocked,
     /// An operator ended it.
     Ended,
+    /// Its streams are no more, or other topics.
+    Reconfigured,
     /// It sent more than a reader has to say.
     ClientTalks,
     /// Its system did not even acknowledge what was sent.
@@ -48,6 +50,7 @@ impl EndReason {
             Self::Displaced => "displaced",
             Self::Blocked => "blocked",
             Self::Ended => "ended",
+            Self::Reconfigured => "reconfigured",
             Self::ClientTalks => "client_talks",
             Self::Vanished => "vanished",
         }
@@ -109,6 +112,8 @@ pub struct State {
     framing: Framing,
     /// `retry:` still has to be said.
     owes_retry: bool,
+    /// Its time ends because this host goes down.
+    is_draining: bool,
     seen_event: bool,
 }
 
@@ -125,6 +130,7 @@ impl State {
             retry_ms: u32::try_from(terms.retry_ms).unwrap_or(u32::MAX),
             framing: terms.framing,
             owes_retry: terms.framing == Framing::Sse && !id_first,
+            is_draining: false,
             seen_event: false,
         }
     }
@@ -141,10 +147,26 @@ impl State {
         self.owes_retry
     }
 
-    /// Whether the lifetime is over.
+    /// Why its time is over, if it is.
     #[must_use]
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.end().is_some_and(|end| now >= end)
+    pub fn is_over(&self, now: Instant) -> Option<EndReason> {
+        let why = if self.is_draining { EndReason::Draining } else { EndReason::Lifetime };
+        self.end().is_some_and(|end| now >= end).then_some(why)
+    }
+
+    /// This host goes down: it ends at this moment, unless its lifetime is over sooner.
+    pub fn drains_at(&mut self, then: Instant) {
+        if self.end().is_none_or(|end| then < end) {
+            let age = then.saturating_duration_since(self.opened);
+            self.lifetime_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1);
+            self.is_draining = true;
+        }
+    }
+
+    /// What it is still told when it ends for this reason: when to come back, if it does not know.
+    pub fn last_words(&mut self, reason: EndReason) -> Option<Bytes> {
+        let owes = reason == EndReason::Draining && std::mem::take(&mut self.owes_retry);
+        owes.then(|| frames::retry(self.retry_ms.into()))
     }
 
     fn end(&self) -> Option<Instant> {
@@ -166,8 +188,8 @@ impl State {
 
     /// What is due at `now`.
     pub fn due(&mut self, now: Instant) -> Due {
-        if self.is_over(now) {
-            return Due::End(EndReason::Lifetime);
+        if let Some(reason) = self.is_over(now) {
+            return Due::End(reason);
         }
         let silent_ms = self.last_sent_ms.saturating_add(self.keepalive_ms.into());
         let mut keepalive = self.opened + Duration::from_millis(silent_ms);
@@ -217,6 +239,25 @@ mod tests {
         let (mut state, start) = state(15, None);
         assert_eq!(state.on_events(start), Some(Bytes::from_static(b"retry: 2713\n")));
         assert_eq!(state.on_events(start), None);
+    }
+
+    #[test]
+    fn a_host_that_goes_down_ends_it_sooner_and_tells_who_does_not_know_when_to_come_back() {
+        let (mut state, start) = state(15, Some(20));
+        state.drains_at(start + 30 * SECOND);
+        assert_eq!(state.due(start + 20 * SECOND), Due::End(EndReason::Lifetime));
+        state.drains_at(start + 12 * SECOND);
+        assert_eq!(state.due(start + 11 * SECOND), Due::At(start + 12 * SECOND));
+        assert_eq!(state.due(start + 12 * SECOND), Due::End(EndReason::Draining));
+        assert_eq!(state.last_words(EndReason::Lifetime), None);
+        let retry = Some(Bytes::from_static(b"retry: 2713\n"));
+        assert_eq!(state.last_words(EndReason::Draining), retry);
+        assert_eq!(state.last_words(EndReason::Draining), None);
+        let (mut state, start) = self::state(15, None);
+        state.on_events(start);
+        state.drains_at(start);
+        assert_eq!(state.due(start + SECOND), Due::End(EndReason::Draining));
+        assert_eq!(state.last_words(EndReason::Draining), None, "it was said with the first event");
     }
 
     #[test]

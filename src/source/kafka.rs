@@ -92,14 +92,6 @@ impl KafkaSource {
         }))
     }
 
-    /// Other brokers of the cluster to begin with, from now on: all clients are made anew, and
-    /// nothing is lost by it. An empty list, and the one that there is, change nothing.
-    pub fn set_brokers(&self, bootstrap: Vec<String>) {
-        if self.clients.brokers().give(bootstrap) {
-            self.clients.renew();
-        }
-    }
-
     /// The client for questions.
     fn look(&self) -> Result<Arc<BaseConsumer<Watch>>, KafkaError> {
         self.look.get(&self.clients, || self.clients.history(Watch::new(&self.status)))
@@ -266,6 +258,14 @@ impl Source for KafkaSource {
                 Err(self.unreachable("a range read was not answered in time"))
             }
         }
+    }
+
+    /// All clients are made anew from it; nothing is lost by that.
+    fn rebootstrap(&self, brokers: &[String]) -> bool {
+        if self.clients.brokers().give(brokers.to_vec()) {
+            self.clients.renew();
+        }
+        !brokers.is_empty()
     }
 
     async fn tail(&self, topics: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {

@@ -28,7 +28,12 @@ fn catalog() -> Arc<Catalog> {
 
 /// Serves an intake over `sink` on a free port.
 async fn gateway(sink: Arc<MemorySink>) -> String {
-    let router = crate::intake::router(IntakeState::new(catalog(), sink, Arc::new(Metrics::new())));
+    let router = crate::intake::router(IntakeState::new(
+        catalog(),
+        sink,
+        Default::default(),
+        Arc::new(Metrics::new()),
+    ));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -112,7 +112,7 @@ mod schema {
 fn schema_of(stream: &str) -> Value {
     // page-create has the schema of revision-create.
     let file = if stream == "recentchange" { stream } else { "revision-create" };
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schemas");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/schemas");
     let text = std::fs::read(format!("{folder}/{file}.json")).expect("a fixture");
     serde_json::from_slice(&text).expect("JSON")
 }

@@ -21,7 +21,7 @@ fn tp() -> TopicPartition {
 /// A hub and a feed of its one topic.
 fn feed() -> (Arc<Hub>, FeedHandle) {
     let metrics = Arc::new(Metrics::new());
-    let lines = Lines::new(&Catalog::default(), None, 1 << 20, Arc::clone(&metrics));
+    let lines = Lines::new(&Catalog::default(), &[], 1 << 20, Arc::clone(&metrics));
     let settings = Settings { ring_bytes: RING, ..Settings::default() };
     let hub = Hub::new("m", lines, settings, metrics);
     let (log, last) = (None, None);

@@ -281,7 +281,7 @@ fn nesting_of_any_depth_neither_exhausts_the_stack_nor_loses_the_event() {
 
 /// JSON with everything that a parser may throw away: order, repetition, digits.
 #[derive(Debug, Clone, PartialEq)]
-enum Node {
+pub(in crate::feed) enum Node {
     Text(String),
     /// A number, `true`, `false` or `null`, as it is written.
     Word(String),
@@ -308,7 +308,7 @@ impl<'de> Visitor<'de> for Members {
 }
 
 /// Reads JSON with serde_json, to compare with.
-fn read(json: &str) -> serde_json::Result<Node> {
+pub(in crate::feed) fn read(json: &str) -> serde_json::Result<Node> {
     let raw: &RawValue = serde_json::from_str(json)?;
     let raw = raw.get();
     Ok(match raw.as_bytes()[0] {
@@ -386,7 +386,7 @@ fn any_space() -> impl Strategy<Value = String> {
 }
 
 /// Texts of JSON values: duplicate and forged names, odd numbers, white space everywhere.
-fn any_json() -> impl Strategy<Value = String> {
+pub(in crate::feed) fn any_json() -> impl Strategy<Value = String> {
     let number = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?";
     let word = prop::sample::select(vec!["true", "false", "null"]).prop_map(str::to_owned);
     let text = any_string("[a\"\\\\/\n\u{85}\u{a0}\u{2027}-\u{202a}é😀]{0,12}");

@@ -1,8 +1,8 @@
 //! `/v2/ui/streams.json`: the catalogue as the page shows it, each stream with what came to it in
 //! the last two minutes. For the page alone; programs read `/?spec`.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -13,31 +13,23 @@ use serde_json::{Value, json};
 
 use crate::event::TimestampMs;
 use crate::http::Front;
+use crate::http::fresh::Fresh;
 
 /// The same answer is given for so long, however many ask.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The route, with the last answer.
 pub(in crate::http) fn list() -> MethodRouter<Arc<Front>> {
-    let last: Arc<Mutex<Option<(Instant, Bytes)>>> = Arc::default();
-    get(async move |State(front): State<Arc<Front>>| answer(last_or_new(&last, &front)))
-}
-
-fn last_or_new(last: &Mutex<Option<(Instant, Bytes)>>, front: &Front) -> Bytes {
-    let mut last = last.lock().expect("no holder panics");
-    match &*last {
-        Some((at, bytes)) if at.elapsed() < FRESH => bytes.clone(),
-        _ => {
-            let bytes = Bytes::from(described(front).to_string());
-            *last = Some((Instant::now(), bytes.clone()));
-            bytes
-        }
-    }
+    let last = Arc::new(Fresh::new(FRESH));
+    get(async move |State(front): State<Arc<Front>>| {
+        answer(last.get(|| Bytes::from(described(&front).to_string())))
+    })
 }
 
 fn described(front: &Front) -> Value {
     let now = TimestampMs::now();
-    let streams = front.catalog.streams().map(|stream| {
+    let catalog = front.catalog.now();
+    let streams = catalog.streams().map(|stream| {
         let recent = front.sessions.recent(stream, now);
         json!({
             "name": *stream.name,

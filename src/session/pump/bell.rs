@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::carry::Live;
+use super::super::drain::Drain;
 use super::super::report::Glimpse;
 
 mod asks;
@@ -39,8 +40,10 @@ pub(super) enum Ask {
     Report(oneshot::Sender<Vec<Glimpse>>),
     /// Somebody has been told to go.
     Told,
-    /// End all streams, and take none any more.
-    Drain,
+    /// End all streams, each at its moment.
+    Drain(Drain),
+    /// Say that you are there.
+    Alive(oneshot::Sender<()>),
     /// Nothing: what was asked before has been done when this is dropped.
     Settle(#[allow(dead_code, reason = "only its drop counts")] TaskTrackerToken),
     /// End the thread.
@@ -150,8 +153,8 @@ mod tests {
         assert!(rings());
         assert_eq!(bell.answer().len(), 2);
         assert!(bell.ask_in_passing(Ask::Told), "the next is a first again");
-        bell.ask(Ask::Drain);
+        bell.ask(Ask::Moved(7));
         assert!(rings(), "what is urgent does not wait for it");
-        assert!(matches!(bell.answer()[..], [Ask::Told, Ask::Drain]), "and keeps its place");
+        assert!(matches!(bell.answer()[..], [Ask::Told, Ask::Moved(7)]), "and keeps its place");
     }
 }

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::WatchStream;
 use super::super::Got;
 use super::super::carry::{Live, Session};
 use super::super::closing::reset;
+use super::super::drain::Drain;
 use super::super::report::Glimpse;
 use super::super::state::{Due, EndReason};
 use super::Pump;
@@ -32,6 +33,8 @@ use crate::limits;
 const BELL: u64 = u64::MAX;
 /// Between two rounds of what is due without any event.
 const TICK: Duration = Duration::from_secs(1);
+/// The same while streams end one after another.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// Between two looks whether a feed may go on that waits for its readers.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes that go to every reader in one pass.
@@ -51,7 +54,7 @@ pub(super) struct Shard {
     /// Lanes that a feed waits for.
     asked: Vec<u32>,
     stall_max: Duration,
-    draining: bool,
+    drain: Option<Drain>,
     told: WatchStream<u64>,
     told_waker: Waker,
 }
@@ -75,7 +78,7 @@ impl Shard {
             lanes_made: 0,
             asked: Vec::new(),
             stall_max,
-            draining: false,
+            drain: None,
             told: WatchStream::from_changes(told),
             told_waker: Waker::from(Arc::new(Waking { bell: Arc::clone(&bell), lane: None })),
             bell,
@@ -111,14 +114,19 @@ impl Shard {
             if rung && self.answer() {
                 return;
             }
+            next_tick = next_tick.min(Instant::now() + self.tick_every());
             if !self.asked.is_empty() {
                 self.answer_feeds();
             }
             if Instant::now() >= next_tick {
                 self.tick();
-                next_tick = Instant::now() + TICK;
+                next_tick = Instant::now() + self.tick_every();
             }
         }
+    }
+
+    fn tick_every(&self) -> Duration {
+        if self.drain.is_some() { DRAIN_TICK } else { TICK }
     }
 
     /// Does what was asked. True: to end.
@@ -130,7 +138,8 @@ impl Shard {
                 Ask::Moved(lane) => self.pass(lane),
                 Ask::Told => self.on_told(),
                 Ask::Report(tell) => self.report(tell),
-                Ask::Drain => self.drain(),
+                Ask::Drain(drain) => self.drain(drain),
+                Ask::Alive(tell) => drop(tell.send(())),
                 Ask::Settle(_) => {}
                 Ask::Stop => stop = true,
             }
@@ -193,8 +202,8 @@ impl Shard {
             tracing::error!(%error, "a socket cannot be watched");
             return self.leave(number, slot, Leave::Gone(EndReason::ClientClosed));
         }
-        if self.draining {
-            return self.end(number, slot, EndReason::Draining);
+        if let Some(drain) = &self.drain {
+            reader.state.drains_at(drain.end_of(reader.presence.permit.number()));
         }
         if let Some(reason) = reader.presence.told() {
             self.end(number, slot, reason);
@@ -342,8 +351,10 @@ impl Shard {
                 let what = match &reader.lag {
                     None => reader.state.due(now),
                     Some(lag) if now >= lag.since + self.stall_max => Due::End(EndReason::Stalled),
-                    Some(_) if reader.state.is_over(now) => Due::End(EndReason::Lifetime),
-                    Some(_) => continue,
+                    Some(_) => match reader.state.is_over(now) {
+                        Some(reason) => Due::End(reason),
+                        None => continue,
+                    },
                 };
                 if !matches!(what, Due::At(_)) {
                     due.push((*number, slot, what));
@@ -397,14 +408,11 @@ impl Shard {
         }
     }
 
-    fn drain(&mut self) {
-        self.draining = true;
-        let mut all = Vec::new();
-        for (number, lane) in &mut self.lanes {
-            all.extend(lane.readers.iter_mut().map(|(slot, _)| (*number, slot)));
-        }
-        for (number, slot) in all {
-            self.end(number, slot, EndReason::Draining);
+    fn drain(&mut self, drain: Drain) {
+        self.drain = Some(drain);
+        let readers = self.lanes.values_mut().flat_map(|lane| lane.readers.iter_mut());
+        for (_, reader) in readers {
+            reader.state.drains_at(drain.end_of(reader.presence.permit.number()));
         }
     }
 
@@ -426,7 +434,7 @@ impl Shard {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(reader) = lane.readers.remove(slot) else { return };
         let got = reader.got(lane.got);
-        let Reader { socket, dropped, state, mut presence, packed, .. } = reader;
+        let Reader { socket, dropped, mut state, mut presence, packed, .. } = reader;
         presence.got = got;
         let _ = epoll::delete(&self.epoll, &socket);
         let manner = lane.manner;
@@ -440,7 +448,7 @@ impl Shard {
             }
             Leave::End(reason, rest) => {
                 presence.ends(reason);
-                let farewell = presence.farewell(manner.framing);
+                let farewell = presence.farewell(&mut state);
                 // The slot is free before the client can see its stream end.
                 drop(presence);
                 let mut last = BytesMut::from(rest);

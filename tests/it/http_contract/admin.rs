@@ -50,6 +50,8 @@ impl Desk {
             gate: Arc::clone(&live.gate),
             sessions: Arc::clone(&live.sessions),
             streams_room: ROOM,
+            drain: Arc::default(),
+            reload: tokio::sync::mpsc::channel(1).0,
             stop: stop.clone(),
         };
         admin.controls.set(controls).expect("set once");

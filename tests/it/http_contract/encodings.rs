@@ -45,7 +45,7 @@ async fn a_compressed_stream_says_the_same_and_ends_whole() {
                 text += &plain.chunk().await;
             }
             live.gate.drain();
-            live.sessions.drain();
+            live.sessions.drain(std::time::Duration::ZERO);
             loop {
                 let chunk = packed.bytes().await;
                 if chunk.is_empty() {
@@ -79,7 +79,7 @@ async fn lines_of_json_are_compressed_too_and_an_empty_stream_is_whole() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
             let mut quiet = Stream::open(&live.server, &uri, "").await;
-            live.sessions.drain();
+            live.sessions.drain(std::time::Duration::ZERO);
             for (stream, body, is) in
                 [(&mut lines, &mut body, "\n{"), (&mut quiet, &mut Vec::new(), ":ok\n\n")]
             {

@@ -17,6 +17,7 @@ use tidegate::gate::{Gate, Settings as GateSettings};
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::limits::STALL_MAX;
 use tidegate::metrics::{ByReason, Metrics};
+use tidegate::schemas::Schemas;
 use tidegate::session::{self, Pump, Sessions};
 use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,7 +97,8 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
     let metrics = Arc::clone(metrics);
     let gate = Gate::new(GateSettings::room_for(2), Arc::clone(&metrics));
     let front = Front {
-        catalog: Arc::new(catalog()),
+        catalog: Arc::new(catalog()).into(),
+        schemas: Arc::new(Schemas::default()),
         gate: Arc::clone(&gate),
         sessions: sessions_without_source(&gate, &metrics),
         metrics,
@@ -162,7 +164,8 @@ impl Live {
         });
         hub.apply(TailEvent::Surveyed);
         let front = Front {
-            catalog: Arc::new(catalog()),
+            catalog: Arc::new(catalog()).into(),
+            schemas: Arc::new(Schemas::default()),
             gate: Arc::clone(&gate),
             sessions: Arc::clone(&sessions),
             metrics: Arc::clone(&metrics),
@@ -200,7 +203,7 @@ impl Live {
     /// Begins the end of all streams.
     pub(super) fn drains(&self) {
         self.gate.drain();
-        self.sessions.drain();
+        self.sessions.drain(Duration::ZERO);
     }
 
     /// The source's next event: `{"n":<offset>,"more":""}`.
@@ -238,7 +241,7 @@ fn sessions(
     pump: Option<Arc<Pump>>,
 ) -> (Arc<Hub>, Arc<Sessions>) {
     let catalog = Arc::new(catalog());
-    let lines = Lines::new(&catalog, None, 1 << 20, Arc::clone(metrics));
+    let lines = Lines::new(&catalog, &[], 1 << 20, Arc::clone(metrics));
     let hub = Hub::new("still", lines, feed::Settings::default(), Arc::clone(metrics));
     let source = Arc::new(source) as Arc<dyn Source>;
     let history = History::new(source, Arc::clone(&hub), (0, 1), Arc::clone(metrics));

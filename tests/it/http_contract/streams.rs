@@ -215,7 +215,7 @@ async fn a_drained_stream_ends_after_a_whole_event_with_its_last_chunk() {
         live.tells(5);
         assert!(stream.chunk().await.ends_with("\n\n"));
         live.gate.drain();
-        live.sessions.drain();
+        live.sessions.drain(std::time::Duration::ZERO);
         loop {
             let chunk = stream.chunk().await;
             if chunk.is_empty() {
@@ -241,7 +241,7 @@ async fn http_1_0_gets_the_same_bytes_without_chunks() {
             assert!(since.elapsed() < PATIENCE, "it does not open");
             tokio::task::yield_now().await;
         }
-        live.sessions.drain();
+        live.sessions.drain(std::time::Duration::ZERO);
         let reply = Reply::read_whole(&mut socket).await;
         assert_eq!(reply.has("transfer-encoding"), None);
         assert_eq!(reply.text(), ":ok\n\n");

@@ -15,6 +15,8 @@ pub struct Gateway {
     ports: (u16, u16),
     /// How many it may have; `None`: as many as the test.
     descriptors: Option<u32>,
+    /// It makes its own events up.
+    is_demo: bool,
     running: Option<Process>,
 }
 
@@ -34,6 +36,16 @@ impl Gateway {
         let more = format!("{more}\n[intake]\nenabled = true\n");
         let source = |dir: &Path| format!("[embedded]\ndata_dir = {:?}\n{keys}\n", dir.join("log"));
         Self::start(source, streams, &more)
+    }
+
+    /// As people try it.
+    #[must_use]
+    pub fn demo() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ports = (free_port(), free_port());
+        let mut gateway = Self { dir, ports, descriptors: None, is_demo: true, running: None };
+        gateway.go();
+        gateway
     }
 
     /// As `embedded`, with so few descriptors.
@@ -84,6 +96,9 @@ impl Gateway {
         for (name, topics) in streams {
             config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
         }
+        if !more.contains("[drain]") {
+            config += "[drain]\ngrace_s = 0\nspread_s = 0\n";
+        }
         // Many readers of a test come from one address, and again and again.
         let free = ["streams_per_client", "opens_per_client_s"];
         let free = free.into_iter().filter(|key| !more.contains(key));
@@ -95,7 +110,7 @@ impl Gateway {
         };
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
-        let mut gateway = Self { dir, ports, descriptors: None, running: None };
+        let mut gateway = Self { dir, ports, descriptors: None, is_demo: false, running: None };
         gateway.go();
         gateway
     }
@@ -121,7 +136,10 @@ impl Gateway {
 
     fn launch(&self) -> Process {
         let mut command = self.program();
-        command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml"));
+        match self.is_demo {
+            true => command.args(["serve", "--demo", "--data-dir"]).arg(self.log_dir()),
+            false => command.args(["serve", "--config"]).arg(self.dir.path().join("tidegate.toml")),
+        };
         command.args(["--listen", &self.public().to_string()]);
         command.args(["--admin-listen", &self.admin().to_string()]);
         let out = self.dir.path().join("stdout");
@@ -164,6 +182,19 @@ impl Gateway {
         let mut process = self.running.take().expect("it runs");
         process.signal("-TERM");
         process.wait()
+    }
+
+    /// Changes its configuration's file, all at once.
+    pub fn edit_config(&self, edit: impl FnOnce(&str) -> String) {
+        let (file, new) = (self.dir.path().join("tidegate.toml"), self.dir.path().join("new"));
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        std::fs::write(&new, edit(&text)).expect("written");
+        std::fs::rename(new, file).expect("renamed");
+    }
+
+    /// Sends it a signal, such as `-TERM`.
+    pub fn signal(&self, signal: &str) {
+        self.running.as_ref().expect("it runs").signal(signal);
     }
 
     /// Its process.

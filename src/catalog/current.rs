@@ -1,0 +1,100 @@
+//! The catalogue in force: replaced whole while it is used, and who holds a selection of an older
+//! one can see whether it still stands.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use super::{Catalog, Selection};
+
+/// A handle on the catalogue in force. Clones are of the same.
+#[derive(Debug, Clone, Default)]
+pub struct Current(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    catalog: RwLock<Arc<Catalog>>,
+    /// How often it has been replaced.
+    generation: AtomicU64,
+}
+
+impl From<Arc<Catalog>> for Current {
+    fn from(catalog: Arc<Catalog>) -> Self {
+        Self(Arc::new(Inner { catalog: RwLock::new(catalog), generation: AtomicU64::new(0) }))
+    }
+}
+
+impl Current {
+    /// What is in force now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Catalog> {
+        Arc::clone(&self.0.catalog.read().expect("no holder panics"))
+    }
+
+    /// From now on this one is.
+    pub fn replace(&self, catalog: Arc<Catalog>) {
+        *self.0.catalog.write().expect("no holder panics") = catalog;
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A selection that somebody goes on reading.
+#[derive(Debug)]
+pub struct Held {
+    selection: Selection,
+    current: Current,
+    /// The catalogue for which it was found to stand.
+    stood: AtomicU64,
+}
+
+impl Held {
+    /// Made from the catalogue in force, or from one before.
+    #[must_use]
+    pub fn new(current: &Current, selection: Selection) -> Self {
+        // Of none: it is looked at the first time that anybody asks, unless none was replaced.
+        Self { selection, current: current.clone(), stood: AtomicU64::new(0) }
+    }
+
+    /// The names of its streams, and their topics.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// Whether the same streams still are the same topics.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        // Before the look: what is replaced after it is another one.
+        let generation = self.current.0.generation.load(Ordering::Acquire);
+        if self.stood.load(Ordering::Acquire) == generation {
+            return true;
+        }
+        let names = self.selection.streams.iter().map(|name| &**name);
+        let stands = self.current.now().select(names).is_ok_and(|now| now == self.selection);
+        if stands {
+            self.stood.store(generation, Ordering::Release);
+        }
+        stands
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::stream;
+    use super::*;
+
+    #[test]
+    fn a_selection_stands_as_long_as_its_streams_have_the_same_topics() {
+        let of = |streams: Vec<_>| Arc::new(Catalog::new(streams));
+        let current = Current::from(of(vec![stream("a", &["x"], &[]), stream("b", &["y"], &[])]));
+        let held = |names: &[&str]| {
+            let selection = current.now().select(names.iter().copied()).expect("known");
+            Held::new(&current, selection)
+        };
+        let (a, b, both) = (held(&["a"]), held(&["b"]), held(&["a", "b"]));
+        current.replace(of(vec![stream("a", &["x"], &["new"]), stream("b", &["y", "z"], &[])]));
+        assert!(a.stands() && a.stands(), "an alias more changes nothing for it");
+        assert!(!b.stands() && !both.stands(), "it would show less than others see");
+        current.replace(of(vec![stream("b", &["y"], &[])]));
+        assert!(!a.stands() && b.stands() && !both.stands());
+    }
+}
