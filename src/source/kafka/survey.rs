@@ -37,6 +37,15 @@ pub(super) struct Survey<'a> {
     former: HashMap<TopicPartition, Followed>,
 }
 
+/// What came of a look.
+pub(super) struct Look {
+    /// The first error that there was. Where the reader waits for a word that it may read: only if
+    /// nothing at all could be held against its log.
+    pub(super) found: Result<(), SourceError>,
+    /// All topics are those that they were, or it was said which are not.
+    pub(super) settles_doubts: bool,
+}
+
 /// A partition that there is something to find out about.
 struct Open {
     tp: TopicPartition,
@@ -60,65 +69,78 @@ impl<'a> Survey<'a> {
 
     /// Looks at all topics. `lost`: the reader could not go on somewhere. What does not answer keeps
     /// nothing else from being found.
-    ///
-    /// # Errors
-    /// The first that there was. Where the reader waits for a word that it may read: only if nothing
-    /// at all could be held against its log.
-    pub(super) async fn look(&mut self, lost: bool) -> Result<(), SourceError> {
+    pub(super) async fn look(&mut self, lost: bool) -> Look {
         let hold = self.holds.now();
-        let described = self.source.describe(self.topics.clone()).await?;
-        let mut open = Vec::new();
+        let described = match self.source.describe(self.topics.clone()).await {
+            Ok(described) => described,
+            Err(error) => {
+                // Another client finds another broker to ask.
+                self.source.look.renew(&self.source.clients);
+                return Look { found: Err(error), settles_doubts: false };
+            }
+        };
+        let (mut open, mut settles_doubts) = (Vec::new(), true);
         for (topic, found) in described {
             if found.is_some() {
                 self.missing.remove(&topic);
             }
             match found {
-                None => self.not_found(&topic),
+                None => settles_doubts &= self.not_found(&topic),
                 // Fewer than before: it was made anew between two looks, and some are gone for
                 // good. The next look takes in what there is.
                 Some(found) if self.follows_more(&topic, &found) => self.gone(&topic),
                 Some(found) => self.find_open(&topic, found, (lost, hold), &mut open),
             }
         }
-        let (this, had_open) = (&*self, !open.is_empty());
-        let looks = stream::iter(open).map(|open| async move { this.one(open, hold).await });
+        let (this, nothing_open) = (&*self, open.is_empty());
+        let looks = stream::iter(open).map(|open| async move {
+            let is_another = open.at.is_some_and(|at| at.log != open.log);
+            this.one(open, hold).await.map_err(|error| (is_another, error))
+        });
         let found: Vec<_> = looks.buffer_unordered(SIDE_BY_SIDE).collect().await;
-        let (failed, found): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_err);
-        for tp in found.into_iter().flatten() {
-            self.former.remove(&tp);
+        let some = nothing_open || found.iter().any(Result::is_ok);
+        let mut outcome = Ok(());
+        for found in found {
+            match found {
+                Ok(tp) => drop(self.former.remove(&tp)),
+                Err((is_another, error)) => {
+                    settles_doubts &= !is_another;
+                    outcome = outcome.and(Err(error));
+                }
+            }
         }
-        let outcome = failed.into_iter().next().map_or(Ok(()), |error| error.map(drop));
         if outcome.is_ok() && !std::mem::replace(&mut self.surveyed, true) {
             self.turn(Turn::Say(TailEvent::Surveyed));
         }
         if self.holds.is_held() {
-            let checked = self.lock().values().any(|at| at.checked == hold);
-            return self.resume(hold, checked, outcome, had_open);
+            outcome = self.resume(hold, some, outcome);
         }
-        outcome
+        Look { found: outcome, settles_doubts }
     }
 
-    /// The reader waits for a word.
+    /// The reader waits for a word. It may read if all was held against its log, or `some` was.
     fn resume(
         &self,
         hold: u64,
-        checked: bool,
+        some: bool,
         outcome: Result<(), SourceError>,
-        had_open: bool,
     ) -> Result<(), SourceError> {
-        if outcome.is_ok() || checked || !had_open {
+        if outcome.is_ok() || some {
             self.turn(Turn::Resume(hold));
             return Ok(());
         }
         outcome
     }
 
-    fn not_found(&mut self, topic: &TopicName) {
+    /// Whether it is certain that there is nothing to read of it.
+    fn not_found(&mut self, topic: &TopicName) -> bool {
         let looks = self.missing.entry(topic.clone()).or_default();
         *looks = looks.saturating_add(1);
-        if *looks >= MISSING_LOOKS_MAX {
+        let is_certain = *looks >= MISSING_LOOKS_MAX;
+        if is_certain {
             self.gone(topic);
         }
+        is_certain || !self.lock().keys().any(|tp| tp.topic == *topic)
     }
 
     fn gone(&mut self, topic: &TopicName) {

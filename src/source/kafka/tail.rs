@@ -28,7 +28,7 @@ use super::KafkaSource;
 use super::client::{Clients, Heard, Status, TailWatch, Watch};
 use super::history::record;
 use super::keeper::{Keeper, Shown};
-use super::survey::Survey;
+use super::survey::{Look, Survey};
 use super::watchdog::Seen;
 use crate::event::{LogTag, Offset, Record, TimestampMs, TopicName, TopicPartition};
 use crate::source::{Loss, TailEvent};
@@ -156,17 +156,13 @@ pub(super) async fn run(
     let mut survey = Survey::new(source, topics, turns, positions, holds);
     while !out.is_closed() {
         let settles = watch.doubt.so_far();
-        let found = survey.look(lost.swap(false, Ordering::AcqRel)).await;
-        if found.is_ok() {
+        let Look { found, settles_doubts } = survey.look(lost.swap(false, Ordering::AcqRel)).await;
+        if settles_doubts {
             watch.doubt.settle(settles);
-        } else {
-            // Another client finds another broker to ask.
-            source.look.renew(&source.clients);
         }
-        let is_ok = found.is_ok();
+        let is_urgent = settles_doubts && (lost.load(Ordering::Acquire) || watch.doubt.is_open());
         let seen = Seen::Looked(found.map_err(|error| error.to_string()));
         let _ = watch.seen.send(Heard::Seen(seen));
-        let is_urgent = is_ok && (lost.load(Ordering::Acquire) || watch.doubt.is_open());
         let wait = if is_urgent { SURVEY_AGAIN } else { SURVEY_EVERY };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -216,6 +212,14 @@ fn going_on(
             (known.log == at.log && Some(known.next) == instead_of).then_some(at)
         }
     }
+}
+
+/// Whether a partition stops by this. What else it may be, the survey sees and the keeper hears of;
+/// the consumer is never finished by an error.
+fn stops(error: &KafkaError) -> bool {
+    tracing::debug!(%error, "the tail heard");
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))
 }
 
 fn assign(
@@ -308,7 +312,7 @@ impl Reader {
         if self.client.is_none() {
             return Ok(());
         }
-        let (mut batch, mut ends) = (Vec::new(), false);
+        let (mut batch, mut ends, mut is_lost) = (Vec::new(), false, false);
         let (mut bytes, mut wait) = (0, Duration::from_millis(50));
         while batch.len() < BATCH.0 && bytes < BATCH.1 {
             match consumer.poll(wait) {
@@ -320,7 +324,7 @@ impl Reader {
                     batch.push((TopicPartition::new(topic, message.partition()), record));
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => ends = true,
-                Some(Err(error)) => self.heard(&error),
+                Some(Err(error)) => is_lost |= stops(&error),
             }
             wait = Duration::ZERO;
         }
@@ -330,6 +334,10 @@ impl Reader {
         }
         batch.retain(|(tp, _)| !self.reopened.contains(tp));
         self.tell_records(batch)?;
+        if is_lost {
+            // Only now: it stands where it has stopped.
+            self.find_out();
+        }
         if ends {
             self.tell_positions(consumer)?;
         }
@@ -373,21 +381,23 @@ impl Reader {
         Ok(())
     }
 
-    fn heard(&self, error: &KafkaError) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.lost.store(true, Ordering::Release);
-            }
-            // The survey sees what these mean; the consumer is never finished by an error.
-            _ => tracing::debug!(%error, "the tail heard"),
-        }
+    /// Has it found out where partitions go on.
+    fn find_out(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.watch.wake.notify_one();
     }
 
     fn turn(&mut self, turn: Turn) -> Result<Result<(), KafkaError>, Closed> {
         match turn {
             Turn::Open { tp, at, append_time, after, instead_of } => {
                 let known = self.positions.lock().expect("no holder panics").get(&tp).copied();
-                let Some(at) = going_on(known, at, after, instead_of) else { return Ok(Ok(())) };
+                let Some(at) = going_on(known, at, after, instead_of) else {
+                    if after == Some(Loss::Truncated) {
+                        // It has moved since, or went on already.
+                        self.find_out();
+                    }
+                    return Ok(Ok(()));
+                };
                 self.positions.lock().expect("no holder panics").insert(tp.clone(), at);
                 if known.is_none() || after.is_some() {
                     let (Followed { log, next, last, .. }, tp) = (at, tp.clone());
