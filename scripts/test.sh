@@ -25,6 +25,7 @@ needed() {
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(libnginx-mod-stream)
     command -v haproxy >/dev/null || missing+=(haproxy)
     command -v go >/dev/null || missing+=(golang-go)
+    command -v promtool >/dev/null || missing+=(prometheus)
     echo "${missing[@]}"
 }
 
@@ -62,4 +63,5 @@ say "tests"
 cargo test --locked --lib --bins --test it
 cargo test --locked --doc
 say "tests that want the machine for themselves"
+cargo test --locked --test soak -- --test-threads 1
 exec cargo test --locked --test alone -- --test-threads 1

@@ -19,10 +19,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::DrainConfig;
 use crate::gate::Gate;
+use crate::health::Board;
 use crate::limits::ADMIN_END_MAX;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
@@ -33,6 +35,7 @@ pub mod audit;
 pub mod blocks;
 mod clients;
 mod connections;
+mod health;
 mod limits;
 mod look;
 mod problem;
@@ -52,6 +55,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Whether this host takes readers.
     pub readiness: Arc<Readiness>,
+    /// How everything is.
+    pub health: Arc<Board>,
     /// Who may do what `/admin/` offers.
     pub access: Access,
     /// The parts that an operator may look into and change, from when they have started.
@@ -184,13 +189,14 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/sessions/{id}", one_session)
         .route("/admin/limits", only!("GET, PATCH", get(limits::show).patch(limits::change)))
         .route("/admin/connection-log", only!("GET, POST, DELETE", log))
+        .route("/admin/health", only!("GET", get(health::show)))
         .route("/admin/drain", only!("POST", post(drain)))
         .route("/admin/reload", only!("POST", post(reload::reload)))
         .merge(blocks::routes())
         .layer(from_fn_with_state(Arc::clone(&admin), access::check));
     Router::new()
-        .route("/metrics", get(async |State(admin): Admins| exposition(&admin.metrics)))
-        .route("/healthz", get(async || axum::Json(json!({ "status": "ok" }))))
+        .route("/metrics", get(async |State(admin): Admins| exposition(&admin)))
+        .route("/healthz", get(health::process))
         .route("/readyz", get(async |State(admin): Admins| admin.readiness.answer()))
         .merge(guarded)
         .fallback(async |uri: Uri| Problem::nothing_here(&uri))
@@ -214,9 +220,11 @@ async fn drain(
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }
 
-fn exposition(metrics: &Metrics) -> Response {
+fn exposition(admin: &Admin) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.render()).into_response()
+    // What is not heard of turns critical at a look: also when nobody else looks any more.
+    let _ = admin.health.look(Instant::now());
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], admin.metrics.render()).into_response()
 }
 
 #[cfg(test)]
@@ -239,7 +247,9 @@ mod tests {
         let bound = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let (addr, metrics) = (bound.addr(), Arc::new(Metrics::new()));
         let readiness = Arc::clone(readiness);
-        let admin = Admin { metrics, readiness, access, controls: OnceLock::new() };
+        let plan = crate::health::Plan::of("embedded", &crate::catalog::Catalog::new([]));
+        let health = Board::new(plan, Arc::clone(&metrics));
+        let admin = Admin { metrics, readiness, health, access, controls: OnceLock::new() };
         let admin = Arc::new(admin);
         (addr, Arc::clone(&admin), bound.serve(admin).expect("a thread"))
     }

@@ -23,10 +23,10 @@ use self::reload::{Parts, Reloader};
 use self::sockets::Sockets;
 use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
-use crate::admin::{Access, Admin};
+use crate::admin::{Access, Admin, Readiness};
 use crate::config::{
-    ClientFrom, Config, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig, SourceConfig,
-    TlsConfig,
+    ClientFrom, Config, DrainConfig, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig,
+    SourceConfig, TlsConfig,
 };
 use crate::feed::Hub;
 use crate::feed::history::History;
@@ -35,10 +35,9 @@ use crate::gate::Gate;
 use crate::gate::client::{Budget, ClientHeader, Identity};
 use crate::gate::crowd::{self, Crowd};
 use crate::gate::tokens::TokenHash;
-use crate::http::Front;
+use crate::health::Board;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
-use crate::intake::IntakeState;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::schemas::Schemas;
@@ -48,12 +47,14 @@ use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::{KafkaControl, KafkaSource};
 use crate::source::{Sink, Source};
 use crate::{
-    admin, catalog, config, demo, feed, gate, http, intake, limits, log, session, source, telemetry,
+    admin, catalog, config, demo, feed, gate, http, limits, log, session, source, telemetry,
 };
 
 mod descriptors;
+mod health;
 mod manager;
 mod reload;
+mod routes;
 mod sockets;
 mod stop;
 
@@ -73,45 +74,38 @@ struct Ground {
 /// When an address cannot be bound or the source cannot be opened. A source that is merely out of
 /// reach is no error.
 pub fn run(config: Config, with_demo: bool, file: Option<ConfigFile>) -> anyhow::Result<()> {
+    telemetry::configure(&config.log_level);
     let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(config, with_demo, file, sockets));
+    let outcome = runtime.block_on(serve(&config, with_demo, file, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
 async fn serve(
-    config: Config,
+    config: &Config,
     with_demo: bool,
     file: Option<ConfigFile>,
     sockets: Sockets,
 ) -> anyhow::Result<()> {
-    let config = &config;
-    telemetry::configure(&config.log_level);
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
     let catalog = catalog::Current::from(Arc::new(config.catalog()));
-    let schemas = match with_demo {
-        true => Arc::new(Schemas::of_documents(demo::schemas())),
-        false => schemas(config, &catalog.now())?,
-    };
+    let schemas = schemas(config, &catalog.now())?;
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
     let admin = admin_port(config, sockets.admin)?;
     let addresses = (public.addr(), admin.addr());
-    let readiness = Arc::new(admin::Readiness::default());
+    let readiness = Arc::new(Readiness::default());
     let started = readiness.latch("started");
-    let desk = Arc::new(Admin {
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
-        access: access(config)?,
-        controls: OnceLock::new(),
-    });
+    readiness.needs_descriptors_below(room.descriptors_max);
+    let board = health::board(config, &catalog.now(), &metrics);
+    let desk = desk(config, &metrics, (&readiness, &board))?;
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
     let ground = ground(config)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
@@ -119,19 +113,7 @@ async fn serve(
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
     let drain = Arc::new(RwLock::new(config.drain));
     let (ask_reload, reloads) = mpsc::channel(1);
-    let controls = admin::Controls {
-        gate: Arc::clone(&gate),
-        sessions: Arc::clone(&sessions),
-        blocks,
-        streams_room: room.streams_most,
-        stop: stop.asked.clone(),
-        drain: Arc::clone(&drain),
-        reload: ask_reload,
-    };
-    desk.controls.set(controls).expect("set once");
-
-    let mut tasks = JoinSet::new();
-    let shutdown = CancellationToken::new();
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     let parts = Parts {
         catalog: catalog.clone(),
         hub: Arc::clone(&hub),
@@ -142,49 +124,28 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         streams_room: room.streams_most,
     };
+    let controls = parts.controls(blocks, stop.asked.clone(), ask_reload);
+    desk.controls.set(controls).expect("set once");
+    let served = routes::Served { schemas, with_demo, health: &board, sink: &ground.sink };
+    let router = routes::all(config, &parts, served, (&mut tasks, &shutdown));
     let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
     let reloading = tokio::spawn(reloader.run(reloads));
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
+    let carried = (&hub, &catalog, &sessions, &ground.sink);
+    let watch = health::watch(config, &board, carried, addresses.0, &metrics);
     let tail = tokio::spawn(async move { hub.run(source, topics).await });
     if with_demo {
-        let (sink, shutdown) = (Arc::clone(&ground.sink), shutdown.clone());
-        tasks.spawn(async move { demo::run(sink, rand::random(), shutdown).await });
+        tasks.spawn(demo::run(Arc::clone(&ground.sink), rand::random(), shutdown.clone()));
     }
-    let front = Front {
-        catalog: catalog.clone(),
-        schemas,
-        gate: Arc::clone(&gate),
-        sessions: Arc::clone(&sessions),
-        metrics: Arc::clone(&metrics),
-        settings: http_settings(config),
-    };
-    let mut extra = axum::Router::new();
-    if config.intake {
-        let settings = intake_settings(config, &catalog.now())?;
-        let intake = IntakeState::new(catalog, Arc::clone(&ground.sink), settings, metrics);
-        extra = intake::router(Arc::clone(&intake));
-        let stopping = shutdown.clone();
-        tasks.spawn(async move {
-            stopping.cancelled().await;
-            intake.settled().await;
-        });
-    }
-    let router = http::router(front, extra);
-    let serving = shutdown.clone();
-    tasks.spawn(async move { http::listen::serve(public, router, serving).await });
+    tasks.spawn(http::listen::serve(public, router, shutdown.clone()));
     announce(scheme, addresses).context("say where it listens")?;
     drop(started);
-    manager::is_ready(&format!("serving at {scheme}://{}", addresses.0));
     let watched = manager::watch(Arc::clone(&sessions));
 
-    stop.requested().await;
     let serving = Serving { readiness, gate, sessions, shutdown, tasks };
-    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
-    serving.drain(&mut stop, drain).await;
-    reloading.abort();
-    watched.inspect(AbortHandle::abort);
-    tail.abort();
-    sharing.abort();
+    until_stopped(&mut stop, serving, &drain).await;
+    let others = [reloading.abort_handle(), watch, tail.abort_handle(), sharing];
+    others.iter().chain(&watched).for_each(AbortHandle::abort);
     if let Some(log) = ground.log {
         log.close().await;
     }
@@ -192,13 +153,11 @@ async fn serve(
     Ok(())
 }
 
-fn http_settings(config: &Config) -> http::Settings {
-    http::Settings {
-        compress: config.session.compress,
-        soft_refusals: config.session.soft_refusals,
-        other_paths: if config.intake { intake::paths() } else { serde_json::Map::new() },
-        ..Default::default()
-    }
+/// By the configuration that is in force when it is asked to stop.
+async fn until_stopped(stop: &mut Stop, serving: Serving, drain: &RwLock<DrainConfig>) {
+    stop.requested().await;
+    let drain = *drain.read().unwrap_or_else(PoisonError::into_inner);
+    serving.drain(stop, drain).await;
 }
 
 /// What the streams' events look like.
@@ -209,12 +168,19 @@ pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Ar
     Schemas::load(&config.schemas, catalog).context("read the schemas")
 }
 
-fn intake_settings(
+/// What the admin port shows before the parts behind it have started.
+fn desk(
     config: &Config,
-    catalog: &catalog::Catalog,
-) -> anyhow::Result<intake::Settings> {
-    let schemas = schemas(config, catalog)?;
-    Ok(intake::Settings { schemas, fill_meta: config.intake_fills_meta })
+    metrics: &Arc<Metrics>,
+    (readiness, health): (&Arc<Readiness>, &Arc<Board>),
+) -> anyhow::Result<Arc<Admin>> {
+    Ok(Arc::new(Admin {
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        health: Arc::clone(health),
+        access: access(config)?,
+        controls: OnceLock::new(),
+    }))
 }
 
 /// Who may use `/admin/`.
@@ -338,7 +304,7 @@ fn readers(
     let cache = (bytes(config.limits.history_cache_bytes), limits::HISTORY_READS_MAX);
     let history =
         History::new(Arc::clone(&ground.source), Arc::clone(&hub), cache, Arc::clone(metrics));
-    let gate = Gate::new(gate_settings(&config.limits, identity, room), Arc::clone(metrics));
+    let gate = Gate::new(gate_settings(config, identity, room), Arc::clone(metrics));
     let settings = session_settings(config);
     let pump = (config.session.stall, gate.telling());
     let pump = match Pump::start(shards(config.session.shards), pump) {
@@ -361,7 +327,9 @@ fn session_settings(config: &Config) -> session::Settings {
     session::Settings { keepalive, lifetime, retry_ms }
 }
 
-fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate::Settings {
+fn gate_settings(config: &Config, identity: Identity, room: Room) -> gate::Settings {
+    let Config { limits, access_log: access_lines, .. } = config;
+    let access_lines = *access_lines;
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let or_all = |n: usize| if n == 0 { usize::MAX } else { n };
     let feeds = match limits.feeds_per_client {
@@ -377,6 +345,7 @@ fn gate_settings(limits: &LimitsConfig, identity: Identity, room: Room) -> gate:
             of_client: or_all(number(limits.catchups_per_client)),
         },
         feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts },
+        access_lines,
     }
 }
 
@@ -478,10 +447,12 @@ fn tokens(file: &Path) -> anyhow::Result<HashSet<TokenHash>> {
     Ok(gate::tokens::parse(&text)?.into_keys().collect())
 }
 
-/// Scripts read these lines.
+/// Scripts read these lines; the service manager is told.
 fn announce(scheme: &str, (public, admin): (SocketAddr, SocketAddr)) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on {scheme}://{public}")?;
     writeln!(out, "admin on http://{admin}")?;
-    out.flush()
+    out.flush()?;
+    manager::is_ready(&format!("serving at {scheme}://{public}"));
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The commands: what can be typed, and where it goes.
 //!
-//! Exit status: 0 all is well, 1 it failed, 2 it was called wrongly.
+//! Exit status: 0 all is well, 1 it failed, 2 it was called wrongly (but for `check`, which speaks
+//! the language of the monitoring).
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ mod drain;
 mod load;
 mod log;
 mod log_connections;
+mod probe;
 mod produce;
 mod reload;
 mod serve;
@@ -41,6 +43,8 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(ServeArgs),
+    /// See whether streams can be read, as a Nagios or Icinga plugin
+    Check(Box<probe::ProbeArgs>),
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -106,14 +110,23 @@ enum LogCommand {
         /// Its folder
         dir: PathBuf,
     },
+    Export(log::export::ExportArgs),
 }
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let wrong = error.use_stderr() && probe::is_asked(std::env::args_os());
+        if !wrong {
+            error.exit();
+        }
+        let _ = error.print();
+        std::process::exit(probe::WRONG_USAGE.into())
+    });
     crate::telemetry::install(cli.log_level.as_deref());
     let outcome = match cli.command {
+        Command::Check(args) => return probe::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Config(ConfigCommand::Check { config }) => check::run(&config),
         Command::Block(command) => block::run(command),
@@ -122,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Log(LogCommand::Check { dir }) => log::check(&dir),
         Command::Log(LogCommand::Repair { dir }) => log::repair(&dir),
+        Command::Log(LogCommand::Export(args)) => log::export::run(&args),
         Command::Drain(args) => drain::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Top(args) => top::run(&args),

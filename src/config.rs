@@ -3,7 +3,6 @@
 //! Knows how to read a file and what is accepted; not how anything works. `config/example.toml`
 //! shows every key with its default.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,10 +13,11 @@ use toml::Table;
 use tracing_subscriber::EnvFilter;
 
 use crate::catalog::{Catalog, Stream};
-use crate::event::TopicName;
 
+mod access_log;
 mod change;
 mod drain;
+mod health;
 mod kafka;
 mod limits;
 mod memory;
@@ -25,8 +25,11 @@ mod reader;
 mod redact;
 mod schemas;
 mod state;
+mod streams;
 
+pub use self::access_log::Addresses;
 pub use self::drain::DrainConfig;
+pub use self::health::{CanaryConfig, HealthConfig};
 pub use self::kafka::{KafkaConfig, is_broker};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
@@ -151,6 +154,12 @@ pub struct Config {
     pub intake: bool,
     /// It puts `meta.id`, `meta.dt` and `meta.request_id` in where they are missing.
     pub intake_fills_meta: bool,
+    /// When something counts as broken.
+    pub health: HealthConfig,
+    /// What is tried out.
+    pub canary: CanaryConfig,
+    /// What the log says of addresses, if each stream's end has a line.
+    pub access_log: Option<Addresses>,
 }
 
 /// A number of seconds, at least one, in a table that has nothing else.
@@ -224,8 +233,11 @@ impl Config {
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
         let mut schemas = SchemasConfig::read(&mut root, found);
-        let streams = streams(root.table("streams", found), &mut schemas, found);
+        let streams = streams::read(root.table("streams", found), &mut schemas, found);
         let redact = redact::rules(&mut root, &streams, found);
+        let health = HealthConfig::read(&mut root, &streams, found);
+        let canary = CanaryConfig::read(&mut root, &streams, found);
+        let access_log = access_log::read(&mut root, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
             found.add("blocks.topic", "is a stream's topic too; anyone could read who is blocked");
@@ -249,6 +261,9 @@ impl Config {
             schemas,
             intake,
             intake_fills_meta: fill_meta,
+            health,
+            canary,
+            access_log,
         })
     }
 
@@ -259,6 +274,8 @@ impl Config {
         let session = session(None, &mut found);
         let limits = LimitsConfig::read(&mut Section::new("", None), &mut found);
         let state = StateConfig::read(&mut Section::new("", None), &mut found);
+        let health = HealthConfig::read(&mut Section::new("", None), &streams, &mut found);
+        let canary = CanaryConfig::read(&mut Section::new("", None), &streams, &mut found);
         let mut embedded = Section::new("embedded", None);
         let mut embedded = self::embedded(&mut embedded, &mut found);
         embedded.data_dir = data_dir.to_owned();
@@ -280,6 +297,9 @@ impl Config {
             schemas: SchemasConfig::default(),
             intake: true,
             intake_fills_meta: true,
+            health,
+            canary,
+            access_log: None,
         }
     }
 
@@ -391,70 +411,6 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
     section.finish(found);
     let lifetime = (lifetime > 0).then(|| seconds(lifetime));
     SessionConfig { keepalive, lifetime, retry_ms, soft_refusals, stall, shards, compress }
-}
-
-fn streams(
-    table: Option<&Table>,
-    schemas: &mut SchemasConfig,
-    found: &mut Findings,
-) -> Vec<Stream> {
-    let mut all = Vec::new();
-    let mut taken: HashMap<Arc<str>, String> = HashMap::new();
-    for (name, value) in table.into_iter().flatten() {
-        let path = format!("streams.{name}");
-        let Some(table) = value.as_table() else {
-            found.add(path, "a table is accepted: [streams.NAME]");
-            continue;
-        };
-        let mut section = Section::new(&path, Some(table));
-        let stream = stream(name, &mut section, found);
-        schemas.read_file_of(name, &mut section, found);
-        section.finish(found);
-        for any_name in stream.aliases.iter().chain([&stream.name]) {
-            if any_name.is_empty() || any_name.contains([',', '/', '%', '?', '#']) {
-                found.add(&path, format!("\"{any_name}\" is no name: , / % ? # cannot be in it"));
-            }
-            if let Some(other) = taken.insert(Arc::clone(any_name), path.clone()) {
-                found.add(&path, format!("the name \"{any_name}\" is {other}'s already"));
-            }
-        }
-        all.push(stream);
-    }
-    if all.is_empty() && found.mistakes.is_empty() {
-        found.add("streams.NAME", "is missing; at least one [streams.NAME] is accepted");
-    }
-    all
-}
-
-fn stream(name: &str, section: &mut Section<'_>, found: &mut Findings) -> Stream {
-    let mut topics: Vec<TopicName> = Vec::new();
-    let listed = section.list("topics", found);
-    for text in &listed {
-        match TopicName::new(text) {
-            Ok(topic) if topics.contains(&topic) => {
-                found.add(section.key("topics"), format!("\"{topic}\" is named twice"));
-            }
-            Ok(topic) => topics.push(topic),
-            Err(error) => found.add(section.key("topics"), error.to_string()),
-        }
-    }
-    if listed.is_empty() {
-        found.add(section.key("topics"), "names no topic; a list of topics is accepted");
-    }
-    let aliases = section.list("aliases", found).into_iter().map(Arc::from).collect();
-    let description = section.text("description", found).unwrap_or_default().to_owned();
-    let uri = section.text("schema", found);
-    let title = section.text("schema_title", found);
-    let schema = uri.or(title).map(str::to_owned);
-    let produce_to = section.text("produce_to", found).and_then(|text| {
-        let topic = topics.iter().find(|t| t.as_str() == text).cloned();
-        if topic.is_none() {
-            let says = format!("found \"{text}\"; one of the stream's topics is accepted");
-            found.add(section.key("produce_to"), says);
-        }
-        topic
-    });
-    Stream { name: name.into(), topics, aliases, description, schema, produce_to }
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub mod recent;
 pub mod redact;
 pub mod render;
 pub mod ring;
+mod standing;
 pub mod tail;
 pub mod vector;
 
@@ -50,6 +51,7 @@ pub use pace::Paced;
 use pace::{Full, Pace};
 use recent::Recent;
 use ring::Ring;
+pub use standing::Standing;
 use tail::{Remembered, TailRecord, Tails};
 use vector::{Cursor, Slot, Vector};
 
@@ -311,7 +313,7 @@ impl Hub {
             let is_full = feed.pace.put(bytes as u64, put, ring);
             full.extend(is_full.map(|is_full| (Arc::clone(feed), is_full)));
         }
-        self.metrics.tail_bytes.set(i64::try_from(state.tails.bytes()).unwrap_or(i64::MAX));
+        self.metrics.tail_passed(passed.len(), bytes, state.tails.bytes());
         full
     }
 
@@ -339,6 +341,7 @@ impl Hub {
     fn unreachable(&self, cause: &str) {
         self.source_state.send_modify(|state| {
             if state.down.replace(cause.to_owned()).is_none() {
+                self.metrics.source.outages.inc();
                 tracing::error!(source = self.source_name, cause, "the source cannot be reached");
             }
         });

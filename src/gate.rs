@@ -19,9 +19,11 @@ use http::HeaderMap;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::config::Addresses;
 use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 
+mod addresses;
 mod agents;
 mod blocked;
 pub mod blocks;
@@ -93,6 +95,8 @@ pub struct Settings {
     pub catchups: Budget,
     /// What a client may start of feeds.
     pub feeds: feeds::Limits,
+    /// Whether each stream's end has a line in the log, and what it says of addresses.
+    pub access_lines: Option<Addresses>,
 }
 
 #[derive(Debug)]
@@ -237,6 +241,9 @@ impl Knock {
         }
         let displaced = match state.books.enter(&self.client) {
             Entered::Full => {
+                if state.books.is_under_share(key) {
+                    gate.metrics.gate.refused_under_share.inc();
+                }
                 drop(state);
                 return Err(gate.refused_to(key, Refusal::Full));
             }
@@ -275,7 +282,7 @@ impl Settings {
             budgets: Vec::new(),
         };
         let (catchups, feeds) = (Budget::UNLIMITED, feeds::Limits::UNLIMITED);
-        Self { identity, streams_max, opens: None, catchups, feeds }
+        Self { identity, streams_max, opens: None, catchups, feeds, access_lines: None }
     }
 }
 
@@ -420,6 +427,7 @@ impl Gate {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.streams_open.set(number(books.open()));
         self.metrics.clients.set(number(books.clients()));
+        self.metrics.gate.fair_level.set(number(books.fair_level()));
         self.metrics.greediest_client_permille.set(books.greediest_share_permille().into());
     }
 

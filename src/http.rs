@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::catalog;
 use crate::config::Compress;
 use crate::gate::Gate;
+use crate::health::Board;
 use crate::metrics::Metrics;
 use crate::schemas::Schemas;
 use crate::session::Sessions;
@@ -77,6 +78,8 @@ pub struct Front {
     /// Where requests for streams that ask for nothing are counted. (What the gate refuses, it
     /// counts itself; what opens, the session.)
     pub metrics: Arc<Metrics>,
+    /// How each stream is.
+    pub health: Arc<Board>,
     /// What the operator chose.
     pub settings: Settings,
 }

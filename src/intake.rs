@@ -6,12 +6,12 @@
 //!                                                      ─▶ 201, 202, 207, 400, 503   (answer.rs)
 //! ```
 //! An event is written as it was sent, byte for byte, but for what is put into its `meta` where it
-//! is missing, and only if it fits the schema that its stream has. Its stream is `meta.stream`; with
-//! `?stream=NAME` an event of another stream is refused. Its key is `meta.key`, the field in which
-//! readers get it; an event without one has no key. The events of one body are appended together,
-//! and those of one partition in their order; when some fail, the others are written nevertheless,
-//! and each result says its own. With `?hasty=true` nobody waits for that: what is good is answered
-//! with 202, and written or counted as lost.
+//! is missing, and only if it fits the schema that its stream has. Its stream is `meta.stream`;
+//! with `?stream=NAME` an event of another stream is refused. Its key is `meta.key`, the field in
+//! which readers get it; an event without one has no key. The events of one body are appended
+//! together, and those of one partition in their order; when some fail, the others are written
+//! nevertheless, and each result says its own. With `?hasty=true` nobody waits for that: what is
+//! good is answered with 202, and written or counted as lost.
 //!
 //! Whether there is an intake is the app's business. It has no CORS and must be mounted outside
 //! of a layer that adds it: no web page may write.
@@ -34,7 +34,7 @@ use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::schemas::Schemas;
-use crate::source::{NewRecord, Sink};
+use crate::source::{NewRecord, Sink, SinkError};
 
 mod answer;
 pub mod append;
@@ -198,8 +198,27 @@ async fn take(state: &Arc<IntakeState>, request: Request) -> Result<Vec<Outcome>
 /// Counts the events that were written; how many were not.
 fn count(metrics: &Metrics, outcomes: &[Outcome]) -> usize {
     let taken = outcomes.iter().filter(|o| matches!(o, Outcome::Appended(_, Ok(_)))).count();
-    metrics.intake_events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    metrics.intake.events.inc_by(u64::try_from(taken).unwrap_or(u64::MAX));
+    tell_if_it_fails(metrics, outcomes);
     outcomes.len() - taken
+}
+
+/// Says it once when events cannot be written, and once when they can again.
+fn tell_if_it_fails(metrics: &Metrics, outcomes: &[Outcome]) {
+    let last = outcomes.iter().rev().find_map(|outcome| match outcome {
+        Outcome::Appended(_, Ok(_)) => Some(None),
+        Outcome::Appended(_, Err(SinkError::Refused(_))) => None,
+        Outcome::Hasty | Outcome::Bad(_) => None,
+        Outcome::Appended(_, Err(error)) => Some(Some(error)),
+    });
+    let Some(failure) = last else { return };
+    let failing = &metrics.intake.failing;
+    let before = failing.set(i64::from(failure.is_some()));
+    match failure {
+        Some(error) if before == 0 => tracing::error!(%error, "events cannot be written"),
+        None if before != 0 => tracing::info!("events are written again"),
+        _ => {}
+    }
 }
 
 /// Has the good ones written, and does not wait for it. The body keeps its room until then.
@@ -211,9 +230,8 @@ fn write_hastily(
     let mut good = Vec::new();
     let outcomes = events.into_iter().map(|event| match event {
         Ok(record) => {
-            let topic = record.topic.clone();
             good.push(Ok(record));
-            Outcome::Hasty(topic)
+            Outcome::Hasty
         }
         Err(bad) => Outcome::Bad(bad),
     });
@@ -222,7 +240,7 @@ fn write_hastily(
     state.hasty.spawn(async move {
         let lost = count(&writing.metrics, &write(&*writing.sink, good).await);
         if lost > 0 {
-            writing.metrics.intake_lost.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
+            writing.metrics.intake.lost.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
             tracing::warn!(events = lost, "events that nobody waited for were not written");
         }
         drop(room);

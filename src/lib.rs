@@ -10,6 +10,8 @@ pub mod catalog;
 pub mod limits;
 pub mod position;
 
+pub mod visit;
+
 pub mod config;
 pub mod metrics;
 pub mod telemetry;
@@ -23,8 +25,12 @@ pub mod session;
 
 pub mod schemas;
 
+pub mod health;
+
 pub mod http;
 pub mod intake;
+
+pub mod canary;
 
 pub mod admin;
 

@@ -202,13 +202,19 @@ pub const CONNECTION_LINES_PER_S_MAX: u32 = 1000;
 /// For how long connections may be logged.
 pub const CONNECTION_LOG_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How often the configuration's file is looked at. A change counts when it is still the same at the
-/// next look.
+/// How often the configuration's file is looked at. A change counts when it is still the same at
+/// the next look.
 pub const CONFIG_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long a source may take to say where topics stand that a new configuration adds.
 pub const SURVEY_MAX: Duration = Duration::from_secs(10);
 /// Times that topics can be added until a restart: each addition has a tail of its own.
 pub const TAILS_MAX: usize = 16;
+/// How often it is looked how everything is.
+pub const HEALTH_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is not heard of for longer is critical.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(30);
+/// A process whose watch has not run for longer is stuck (`/healthz`).
+pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// Answers of the admin port that are under way when it ends have this long.
 pub const ADMIN_END_MAX: Duration = Duration::from_millis(500);

@@ -157,6 +157,25 @@ impl Log {
         Ok((Self { disk, index, asks, changed, writer: thread, _lock: None }, writer))
     }
 
+    /// Opens one that is there, and makes none.
+    ///
+    /// # Errors
+    /// As `open`, and when the folder is empty.
+    pub fn open_existing(settings: Settings) -> Result<Arc<Self>, OpenError> {
+        drop(check::existing(&settings.dir)?);
+        Self::open(settings)
+    }
+
+    /// All topics, by name, and how many partitions each has.
+    #[must_use]
+    pub fn topics(&self) -> Vec<(TopicName, i32)> {
+        let index = self.lock();
+        let all = index.topics.topics.iter();
+        let partitions = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let named = |name: &str| TopicName::new(name).ok();
+        all.filter_map(|(name, t)| Some((named(name)?, partitions(t.next.len())))).collect()
+    }
+
     /// Writes a record; when this returns it is durable. Concurrent calls are written in the order
     /// of their first poll.
     ///

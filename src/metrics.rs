@@ -15,9 +15,15 @@ use prometheus_client::registry::Registry;
 
 mod control;
 mod gate;
+mod health;
+mod intake;
+mod source;
 
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
+pub use health::{ByCanary, ByHealth, HealthMetrics};
+pub use intake::IntakeMetrics;
+pub use source::SourceMetrics;
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
 const COMBINATIONS_MAX: usize = 1000;
@@ -71,6 +77,12 @@ pub struct ByEncoding {
 pub struct BySource {
     /// `kafka.main`, `embedded`.
     pub source: String,
+}
+
+/// By version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByVersion {
+    version: &'static str,
 }
 
 /// A metric as it is documented.
@@ -129,14 +141,16 @@ pub struct Metrics {
     pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
     pub tls_handshakes_failed: Family<ByReason, Counter>,
-    /// Events taken by the intake.
-    pub intake_events: Counter,
-    /// Events for which the writer did not wait, and that were not written (or may not have been).
-    pub intake_lost: Counter,
     /// What the gate counts besides streams.
     pub gate: GateMetrics,
     /// What operators decide at run time.
     pub control: ControlMetrics,
+    /// How everything is.
+    pub health: HealthMetrics,
+    /// What comes from the source.
+    pub source: SourceMetrics,
+    /// What is written through the intake.
+    pub intake: IntakeMetrics,
 }
 
 impl Metrics {
@@ -144,6 +158,10 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let (mut registry, mut described) = (Registry::default(), Vec::new());
+        build_info(&mut registry, &mut described);
+        let health = HealthMetrics::new(&mut registry, &mut described);
+        let source = SourceMetrics::new(&mut registry, &mut described);
+        let intake = IntakeMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
@@ -185,10 +203,7 @@ impl Metrics {
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
             tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
-            history_cache_bytes: metric!(
-                "tidegate_history_cache_bytes",
-                "Bytes in the history cache"
-            ),
+            history_cache_bytes: metric!("tidegate_history_cache_bytes", "Bytes of cached history"),
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
@@ -197,13 +212,11 @@ impl Metrics {
                 "tidegate_tls_handshakes_failed",
                 "TLS handshakes that failed, by reason"
             ),
-            intake_events: metric!("tidegate_intake_events", "Events taken by the intake"),
-            intake_lost: metric!(
-                "tidegate_intake_lost_events",
-                "Events answered with 202 that were not written, or may not have been"
-            ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
+            health,
+            source,
+            intake,
             combinations: Mutex::default(),
             registry: Registry::default(),
             described: Vec::new(),
@@ -229,6 +242,13 @@ impl Metrics {
         self.client_connections.get_or_create(&ByStreams { streams: joined }).inc();
     }
 
+    /// The tail has passed so many records of so many bytes; it keeps `kept` bytes now.
+    pub fn tail_passed(&self, records: usize, bytes: usize, kept: usize) {
+        self.source.records.inc_by(records as u64);
+        self.source.bytes.inc_by(bytes as u64);
+        self.tail_bytes.set(i64::try_from(kept).unwrap_or(i64::MAX));
+    }
+
     /// All metrics, also those that have no series yet.
     #[must_use]
     pub fn described(&self) -> &[Described] {
@@ -248,6 +268,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn build_info(registry: &mut Registry, described: &mut Vec<Described>) {
+    let build: Family<ByVersion, Gauge> = Family::default();
+    let help = "Always 1; the version of this program";
+    register((registry, described), ("tidegate_build_info", help), &build);
+    build.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
 }
 
 /// The same, of several gauges.

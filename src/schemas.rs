@@ -204,7 +204,6 @@ impl Schema {
         self.compiled.get_or_init(|| {
             let options = jsonschema::options()
                 .with_draft(Draft::Draft7)
-                .with_base_uri(BASE)
                 .should_validate_formats(true)
                 .with_retriever(Library(Arc::clone(documents)));
             let built = options.build(&without_dialect(&self.document));
@@ -212,9 +211,6 @@ impl Schema {
         })
     }
 }
-
-/// What relative references are resolved against; nothing is there.
-const BASE: &str = "json-schema:///";
 
 /// What a schema refers to is looked for among ours, and nowhere else.
 struct Library(Documents);
@@ -225,8 +221,7 @@ impl Retrieve for Library {
         uri: &Uri<String>,
     ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
         let document = self.0.get(uri.path().as_str().trim_end_matches(".json"));
-        let path = uri.as_str().strip_prefix("json-schema://").unwrap_or(uri.as_str());
-        let document = document.ok_or_else(|| format!("{path} is not in the folder of schemas"))?;
+        let document = document.ok_or_else(|| format!("{uri} is not in the folder of schemas"))?;
         Ok(without_dialect(document))
     }
 }

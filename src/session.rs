@@ -155,6 +155,12 @@ impl Sessions {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
+    /// Records that the reader in catch-up that is furthest behind has still to pass.
+    #[must_use]
+    pub fn furthest_behind(&self) -> u64 {
+        self.shared.roll.furthest_behind()
+    }
+
     /// From now on every stream ends after a whole event; their ends are spread over this time.
     /// Said again, those that are left end by what is said then.
     pub fn drain(&self, over: Duration) {
@@ -439,6 +445,23 @@ impl Presence {
         );
     }
 
+    /// The line of how it was, where each stream has one.
+    fn access_line(&self, seated: &Seated, client: &str) {
+        let streams: Vec<_> = self.of.streams.iter().map(|by| by.stream.as_str()).collect();
+        tracing::info!(
+            target: telemetry::ACCESS,
+            client,
+            agent = seated.agent.as_deref().unwrap_or_default(),
+            streams = streams.join(","),
+            encoding = self.of.encoding.map_or("identity", Encoding::as_str),
+            events = self.got.events,
+            bytes = self.got.bytes,
+            seconds = seated.age.as_secs_f64(),
+            reason = self.reason.as_str(),
+            "stream"
+        );
+    }
+
     /// Why it has to go, if it has.
     fn told(&self) -> Option<EndReason> {
         let told = self.permit.told().as_ref().map(EndReason::from);
@@ -464,6 +487,9 @@ impl Drop for Presence {
         tracing::debug!(?streams, reason, "stream ended");
         if let Some(seated) = self.permit.to_be_logged() {
             self.log(&seated);
+        }
+        if let Some((seated, client)) = self.permit.access_line() {
+            self.access_line(&seated, &client);
         }
     }
 }

@@ -12,6 +12,9 @@ use tracing_subscriber::EnvFilter;
 /// has asked for them, and then whatever the level is.
 pub const CONNECTIONS: &str = "tidegate::connections";
 
+/// The target of the lines that tell how each stream was, where the configuration asks for them.
+pub const ACCESS: &str = "tidegate::access";
+
 /// What counts until a configuration says otherwise.
 pub const LEVEL: &str = "info";
 
@@ -24,7 +27,7 @@ static CHANGE: OnceLock<Change> = OnceLock::new();
 pub fn install(level: Option<&str>) {
     let in_env = EnvFilter::try_from_default_env().ok();
     let is_fixed = in_env.is_some() || level.is_some();
-    let filter = with_connections(in_env.unwrap_or_else(|| filter(level.unwrap_or(LEVEL))));
+    let filter = with_lines(in_env.unwrap_or_else(|| filter(level.unwrap_or(LEVEL))));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (in tests) leaves the first in force.
     let change: Option<Change> = if std::io::stderr().is_terminal() {
@@ -44,7 +47,7 @@ pub fn install(level: Option<&str>) {
 /// Goes by what the configuration says, unless something else counts.
 pub fn configure(level: &str) {
     if let Some(change) = CHANGE.get() {
-        change(with_connections(filter(level)));
+        change(with_lines(filter(level)));
     }
 }
 
@@ -52,7 +55,10 @@ fn filter(level: &str) -> EnvFilter {
     EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new(LEVEL))
 }
 
-fn with_connections(filter: EnvFilter) -> EnvFilter {
-    let always = format!("{CONNECTIONS}=info").parse();
-    filter.add_directive(always.expect("a target and a level"))
+/// Lines that somebody has asked for are told whatever the level is.
+fn with_lines(filter: EnvFilter) -> EnvFilter {
+    let always = [CONNECTIONS, ACCESS].map(|target| format!("{target}=info").parse());
+    always.into_iter().fold(filter, |filter, directive| {
+        filter.add_directive(directive.expect("a target and a level"))
+    })
 }

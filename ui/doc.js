@@ -13,7 +13,7 @@ addEventListener("DOMContentLoaded", () => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Copy";
-    button.onclick = async () => {
+    button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(pre.textContent);
         button.textContent = "Copied";
@@ -22,7 +22,7 @@ addEventListener("DOMContentLoaded", () => {
         button.textContent = "Selected";
       }
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
-    };
+    });
     frame.append(pre, button);
   }
 
@@ -30,14 +30,14 @@ addEventListener("DOMContentLoaded", () => {
   const found = document.getElementById("found");
   const streams = all(".stream");
   find.parentElement.hidden = streams.length < 2;
-  find.oninput = () => {
+  find.addEventListener("input", () => {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const stream of streams) {
       stream.hidden = !words.every((word) => stream.dataset.find.includes(word));
     }
     const shown = streams.filter((stream) => !stream.hidden).length;
     found.textContent = words.length > 0 ? `${shown} of ${streams.length}` : "";
-  };
+  });
 
   const open = () => {
     const target = document.getElementById(location.hash.slice(1));

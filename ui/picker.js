@@ -30,6 +30,25 @@ export function perSecond(all) {
   return sum / Math.max(recent.length - begun, 5);
 }
 
+// Why a stream is not as it should be, for people.
+const CAUSES = {
+  not_heard_of: "the server does not know how it is",
+  unreachable: "its source does not answer",
+  no_topic: "there is nothing behind it (yet)",
+  silent: "it was lively and has fallen silent",
+  canary_lost: "test events get lost on the way",
+  canary_unwritten: "test events cannot be written",
+  canary_unread: "test events cannot be read",
+  canary_absent: "its test events have stopped",
+};
+
+// A word on a stream that is not well; of the others, and while the server begins, nothing.
+export function ailing({ health, cause }) {
+  if (!["degraded", "critical"].includes(health) || cause === "starting") return null;
+  const word = health === "critical" ? "broken" : "ailing";
+  return { tone: health, text: `${word}: ${CAUSES[cause] ?? cause}` };
+}
+
 // What is looked at where nobody has chosen: where most is to be seen.
 export const busiest = (streams) =>
   streams.reduce((best, stream) => (stream.rate > best.rate ? stream : best), streams[0]);
@@ -83,8 +102,9 @@ export class Picker {
     };
     const often = stream.rate > 0 ? `${rate(stream.rate)} /s` : "quiet";
     const last = stream.last === null ? "nothing seen yet" : `last ${span(now - stream.last)} ago`;
+    const ail = ailing(stream);
     const pick = make("button", "pick",
-      make("span", "name", stream.name),
+      make("span", "name", stream.name, ...(ail ? [make("em", ail.tone, ail.text)] : [])),
       make("span", "about", stream.description || stream.topics.join(", ")),
       make("span", "often", make("b", "", often), spark(stream.recent), make("small", "", last)));
     pick.type = "button";

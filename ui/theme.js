@@ -22,7 +22,7 @@
       button.setAttribute("aria-label", isDark() ? "Light colours" : "Dark colours");
     say();
     dark.addEventListener("change", say);
-    button.onclick = () => {
+    button.addEventListener("click", () => {
       const theme = isDark() ? "light" : "dark";
       show(theme);
       say();
@@ -32,6 +32,6 @@
         else localStorage.setItem(KEY, theme);
       } catch { /* then it lasts as long as the page */ }
       dispatchEvent(new Event("themechange"));
-    };
+    });
   });
 })();

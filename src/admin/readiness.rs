@@ -1,7 +1,10 @@
-//! Whether this host takes readers: what has still to start, and whether it is draining.
+//! Whether this host takes readers: what has still to start, whether it is draining, and whether it
+//! has descriptors left. What all hosts share (a source that is gone) is none of it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::http::StatusCode;
@@ -13,6 +16,8 @@ use serde_json::json;
 pub struct Readiness {
     waiting_for: Mutex<BTreeSet<&'static str>>,
     draining: AtomicBool,
+    /// The first descriptor that no connection may have; 0: not known yet.
+    descriptors_max: AtomicU64,
 }
 
 /// Something that has to start first; it has when this is dropped.
@@ -40,17 +45,50 @@ impl Readiness {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// Not ready while no descriptor below this is free.
+    pub fn needs_descriptors_below(&self, max: u64) {
+        self.descriptors_max.store(max, Ordering::Release);
+    }
+
+    /// The system gives the lowest that is free, so the one it gives tells.
+    fn has_descriptors(&self) -> bool {
+        let max = self.descriptors_max.load(Ordering::Acquire);
+        let free = File::open("/dev/null");
+        max == 0 || free.is_ok_and(|file| u64::try_from(file.as_raw_fd()).is_ok_and(|n| n < max))
+    }
+
     /// The answer of `/readyz`.
     pub(super) fn answer(&self) -> Response {
         let draining = self.draining.load(Ordering::Acquire);
         let waiting_for: Vec<_> = self.waiting().iter().copied().collect();
-        let ready = !draining && waiting_for.is_empty();
+        let descriptors_left = self.has_descriptors();
+        let ready = !draining && waiting_for.is_empty() && descriptors_left;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = json!({ "ready": ready, "draining": draining, "waiting_for": waiting_for });
+        let body = json!({
+            "ready": ready,
+            "draining": draining,
+            "waiting_for": waiting_for,
+            "descriptors_left": descriptors_left,
+        });
         (status, axum::Json(body)).into_response()
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
         self.waiting_for.lock().expect("no holder panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_descriptors_left_is_not_ready() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.answer().status(), StatusCode::OK);
+        readiness.needs_descriptors_below(1);
+        assert_eq!(readiness.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
+        readiness.needs_descriptors_below(1_000_000);
+        assert_eq!(readiness.answer().status(), StatusCode::OK);
     }
 }

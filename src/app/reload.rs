@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::manager;
-use crate::admin::{AskReload, Reloaded};
+use crate::admin::blocks::Desk;
+use crate::admin::{AskReload, Controls, Reloaded};
 use crate::catalog;
 use crate::config::{Config, DrainConfig, SourceConfig};
 use crate::event::{TimestampMs, TopicName};
@@ -50,6 +52,26 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     /// Streams that the descriptors allow.
     pub(super) streams_room: u64,
+}
+
+impl Parts {
+    /// What an operator may look into and change.
+    pub(super) fn controls(
+        &self,
+        blocks: Arc<Desk>,
+        stop: CancellationToken,
+        reload: mpsc::Sender<AskReload>,
+    ) -> Controls {
+        Controls {
+            gate: Arc::clone(&self.gate),
+            sessions: Arc::clone(&self.sessions),
+            blocks,
+            streams_room: self.streams_room,
+            stop,
+            drain: Arc::clone(&self.drain),
+            reload,
+        }
+    }
 }
 
 pub(super) struct Reloader {

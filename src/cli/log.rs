@@ -1,9 +1,11 @@
-//! `tidegate log check` and `tidegate log repair`.
+//! `tidegate log check`, `repair` and `export`.
 
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
+
+pub(super) mod export;
 
 /// Fails when something is damaged, so that a script sees it by the status.
 pub(super) fn check(dir: &Path) -> anyhow::Result<()> {

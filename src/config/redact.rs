@@ -120,23 +120,35 @@ fn rule(
     for (key, as_titles) in [("match", false), ("match_titles", true)] {
         for (field, values) in section.table(key, found).into_iter().flatten() {
             let at = format!("{path}.{key}.\"{field}\"");
-            if let Some(says) = ["topic", "partition", "offset", "key"]
-                .into_iter()
-                .find(|ours| *field == format!("meta.{ours}"))
-            {
-                let says = format!("`meta.{says}` is set by the gateway, it cannot be matched");
-                found.add(&at, says);
-            }
-            let fold = |text: &String| if as_titles { folded(text) } else { text.clone() };
-            let values = texts(&at, values, found).iter().map(fold).collect();
-            let fields = vec![field_path(&at, field, found)];
-            conditions.push(Condition { fields, values, as_titles });
+            conditions.push(condition(&at, (field, values), as_titles, found));
         }
     }
-    let mut redactions = Vec::new();
+    let redactions = redactions(path, &mut section, found);
+    section.finish(found);
+    RedactRule { name: name.to_owned(), streams: of_streams, conditions, redactions }
+}
+
+fn condition(
+    key: &str,
+    (field, values): (&str, &Value),
+    as_titles: bool,
+    found: &mut Findings,
+) -> Condition {
+    if let Some(ours) = field.strip_prefix("meta.")
+        && matches!(ours, "topic" | "partition" | "offset" | "key")
+    {
+        found.add(key, format!("`{field}` is set by the gateway, it cannot be matched"));
+    }
+    let fold = |text: String| if as_titles { folded(&text) } else { text };
+    let values = texts(key, values, found).into_iter().map(fold).collect();
+    Condition { fields: vec![field_path(key, field, found)], values, as_titles }
+}
+
+fn redactions(path: &str, section: &mut Section<'_>, found: &mut Findings) -> Vec<Redaction> {
+    let mut all = Vec::new();
     for field in section.list("remove", found) {
         let path = field_path(&section.key("remove"), field, found);
-        redactions.push(Redaction { path, instead: None });
+        all.push(Redaction { path, instead: None });
     }
     for (field, value) in section.table("replace", found).into_iter().flatten() {
         let at = format!("{path}.replace.\"{field}\"");
@@ -145,9 +157,9 @@ fn rule(
         if instead.is_none() {
             found.add(&at, "a text, a number, true, false, or a table or list of such is accepted");
         }
-        redactions.push(Redaction { path, instead: instead.map(|v| v.to_string().into()) });
+        all.push(Redaction { path, instead: instead.map(|value| value.to_string().into()) });
     }
-    for redaction in &redactions {
+    for redaction in &all {
         if let [meta, ours, ..] = &*redaction.path
             && meta == "meta"
             && matches!(&**ours, "topic" | "partition" | "offset")
@@ -156,12 +168,11 @@ fn rule(
             found.add(path, says);
         }
     }
-    if redactions.is_empty() {
+    if all.is_empty() {
         let says = "takes nothing out; a list of fields in `remove` is accepted, or `replace`";
         found.add(section.key("remove"), says);
     }
-    section.finish(found);
-    RedactRule { name: name.to_owned(), streams: of_streams, conditions, redactions }
+    all
 }
 
 /// `a.b` is the field `b` of the field `a`.
@@ -210,8 +221,8 @@ fn json(value: &Value) -> Option<serde_json::Value> {
     })
 }
 
-/// What the reference does for pages of a wiki: who made the change is not said. The three shapes of
-/// its events are told apart by where the title stands.
+/// What the reference does for pages of a wiki: who made the change is not said. The three shapes
+/// of its events are told apart by where the title stands.
 fn of_pages(wiki: &str, titles: BTreeSet<String>) -> [RedactRule; 2] {
     let remove = |path: &str| Redaction { path: split(path), instead: None };
     let rule = |fields: &[&str], redactions| {

@@ -29,6 +29,7 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(example.intake, least.intake);
     assert_eq!(example.intake_fills_meta, least.intake_fills_meta);
     assert_eq!(example.schemas, least.schemas);
+    assert_eq!((&example.health, &example.canary), (&least.health, &least.canary));
     // The other source stands there as a comment, and has to be right as well.
     let (head, kafka) = EXAMPLE.split_once("[kafka.main]").expect("the first source");
     let (_, embedded) = kafka.split_once("#! ").expect("the other source");
@@ -55,6 +56,12 @@ fn all_mistakes_are_told_at_once_with_key_and_what_is_accepted() {
         [limits]
         streams = "many"
         trusted_proxies = ["10.0.0.0/99"]
+        [health]
+        patience_s = 700
+        [health.silence_max_s]
+        nowhere = 60
+        [canary]
+        streams = ["nowhere"]
         [streams.a]
         topics = ["a b"]
         produce_to = "c"
@@ -74,6 +81,9 @@ fn all_mistakes_are_told_at_once_with_key_and_what_is_accepted() {
         "streams.a.produce_to: found \"c\"; one of the stream's topics",
         "streams.b.topics: names no topic",
         "streams.b: the name \"a\" is streams.a's already",
+        "health.patience_s: found 700; 0 to 600",
+        "health.silence_max_s.nowhere: there is no such stream",
+        "canary.streams: found \"nowhere\"; a stream's name",
         "admin_listn: there is no such key; did you mean `admin_listen`?",
     ];
     assert_eq!(all.len(), expected.len(), "{all:#?}");

@@ -5,10 +5,10 @@
 //!  record ─▶ find: which rules does it match? ─┬─ none ─▶ as it is, not a byte copied
 //!                                              └─ some ─▶ edit: fields out, or others in ─▶ record
 //! ```
-//! A record is hostile: its text may hold a field twice, spell it with escapes, put it into an array
-//! or nest it a million deep. A rule matches if *any* value at its path does, and takes out *every*
-//! field at its paths, in whatever order and spelling. All that is not at the path of a rule that
-//! matches stays byte for byte.
+//! A record is hostile: its text may hold a field twice, spell it with escapes, put it into an
+//! array or nest it a million deep. A rule matches if *any* value at its path does, and takes out
+//! *every* field at its paths, in whatever order and spelling. All that is not at the path of a
+//! rule that matches stays byte for byte.
 //!
 //! Pure but for its counters. `walk` goes through the text; `paths` is where it has to look.
 
@@ -48,8 +48,8 @@ struct Plan {
 }
 
 impl Redactor {
-    /// Takes the rules; `None`: there is none. Topics of the one `before` that the catalogue does not
-    /// have any more keep theirs.
+    /// Takes the rules; `None`: there is none. Topics of the one `before` that the catalogue does
+    /// not have any more keep theirs.
     #[must_use]
     pub fn new(
         rules: &[Arc<RedactRule>],
@@ -87,9 +87,9 @@ impl Redactor {
             self.metrics.events_redacted.get_or_create(&label).inc();
         }
         let value = Bytes::from(Edits::of(text, &plan.edits, &matched).applied(text));
-        let hides_key = |rule: &RedactRule| rule.paths().any(|path| hides_key(path));
         let mut rules = plan.rules.iter().zip(&matched).filter(|(_, matched)| **matched);
-        let key = record.key.clone().filter(|_| !rules.any(|(rule, _)| hides_key(rule)));
+        let hides = rules.any(|(rule, _)| rule.paths().any(hides_key));
+        let key = record.key.clone().filter(|_| !hides);
         Some(Record { offset: record.offset, time: record.time, key, value: Some(value) })
     }
 }

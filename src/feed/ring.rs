@@ -105,6 +105,12 @@ impl Ring {
         self.weight_ever
     }
 
+    /// Bytes of all entries that it keeps, as they count against its bound.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.weight
+    }
+
     /// About how many bytes it keeps.
     #[must_use]
     pub fn weight_max(&self) -> usize {

@@ -143,6 +143,19 @@ impl Books {
         u32::try_from(most * 1000 / self.seated.max(1)).unwrap_or(1000)
     }
 
+    /// Whether a client holds nothing, or less than it would if all who hold something held alike.
+    #[must_use]
+    pub fn is_under_share(&self, key: ClientKey) -> bool {
+        let seated = self.accounts.get(&key).map_or(0, |a| a.seated) as usize;
+        seated == 0 || seated < self.fair_level()
+    }
+
+    /// Streams that each client could hold if all who hold some held alike.
+    #[must_use]
+    pub fn fair_level(&self) -> usize {
+        self.seats_max / self.accounts.len().max(1)
+    }
+
     /// Reserves a place among the client's own.
     pub fn knock(&mut self, client: &Client) -> Knocked {
         let account = self.accounts.entry(client.key).or_default();

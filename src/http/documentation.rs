@@ -4,9 +4,9 @@
 //!  catalogue, schemas ─▶ openapi ─▶ document ─┬─▶ /?spec
 //!                                             └─▶ page (ui/doc.html) ─▶ /?doc
 //! ```
-//! All that the page says stands in its HTML, so it can be read without scripts; its script (search,
-//! copies, colours) and its style are inside, let in by their hashes. Nothing comes from another
-//! host. Both are made once in a while, however many ask.
+//! All that the page says stands in its HTML, so it can be read without scripts; its script
+//! (search, copies, colours) and its style are inside, let in by their hashes. Nothing comes from
+//! another host. Both are made once in a while, however many ask.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -92,7 +92,10 @@ fn sent((plain, packed): Both, content_type: &'static str, headers: &HeaderMap) 
 /// What a person needs to begin, on one page.
 fn page(document: &Value, front: &Front) -> String {
     let live = front.settings.ui;
+    let (one, both) = html::examples(document);
     let parts = [
+        ("one", one),
+        ("both", both),
         ("style", STYLE.to_owned()),
         ("script", SCRIPT.to_owned()),
         ("description", html::escaped(&front.settings.description)),
@@ -104,6 +107,7 @@ fn page(document: &Value, front: &Front) -> String {
         ("answers", html::answers(document)),
         ("schemas", html::schemas(document)),
         ("intake", html::intake(document)),
+        ("sending", html::link_to_intake(document)),
     ];
     // One pass: what operators write is not searched for places.
     let mut page = String::new();

@@ -16,10 +16,13 @@ mod parts;
 
 use events::Events;
 
-/// What a name in a path cannot have as it is; braces would be a part that varies.
+/// What a name in a path cannot have as it is, or not where people copy it from (HTML, a shell);
+/// braces would be a part that varies.
 const NAME: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
+    .add(b'&')
+    .add(b'\'')
     .add(b'<')
     .add(b'>')
     .add(b'\\')

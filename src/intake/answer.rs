@@ -89,7 +89,7 @@ pub(super) enum Outcome {
     /// It was handed to the sink.
     Appended(TopicName, Appended),
     /// It will be, and nobody waits for it.
-    Hasty(TopicName),
+    Hasty,
     /// It was not.
     Bad(BadEvent),
 }
@@ -205,7 +205,7 @@ fn tell(outcome: Outcome, counts: &mut Counts) -> Told {
             let place = Some(Place { topic, partition, offset });
             told(StatusCode::CREATED, place)
         }
-        Outcome::Hasty(_) => {
+        Outcome::Hasty => {
             counts.hasty += 1;
             told(StatusCode::ACCEPTED, None)
         }

@@ -17,13 +17,14 @@ use crate::source::SinkError;
 /// The intake's paths.
 #[must_use]
 pub fn paths() -> Map<String, Value> {
+    let several = json!({ "type": "array", "minItems": 1, "items": event() });
     let post = json!({
         "summary": "Events in", "operationId": "sendEvents", "tags": ["intake"],
         "description": format!(
             "One event, an array of events, or one event a line. An event's stream is \
-             `meta.stream`, its key `meta.key`, and its time `meta.dt`. `meta.id` and `meta.dt` may \
-             be put in where they are missing. What is acknowledged is durable. At most {} events in {} bytes; no web page may write, so a request with \
-             `Origin` is refused.",
+             `meta.stream`, its key `meta.key`, and its time `meta.dt`. `meta.id` and `meta.dt` \
+             are put in where they are missing. What is acknowledged is durable. At most {} events \
+             in {} bytes; no web page may write, so a request with `Origin` is refused.",
             limits::INTAKE_EVENTS_MAX,
             limits::INTAKE_BODY_BYTES_MAX,
         ),
@@ -32,7 +33,7 @@ pub fn paths() -> Map<String, Value> {
             "required": true,
             "content": {
                 "application/json": {
-                    "schema": { "oneOf": [event(), { "type": "array", "minItems": 1, "items": event() }] },
+                    "schema": { "oneOf": [event(), several] },
                     "example": { "meta": { "stream": "page-create" }, "page_title": "Tide" },
                 },
                 "application/x-ndjson": { "schema": event() },
@@ -123,7 +124,7 @@ fn answers() -> Vec<(String, Response)> {
         of("All events are durable.", vec![taken()]),
         of(
             "All events are good (`hasty`): they will be written, and nobody waits for it.",
-            vec![Outcome::Hasty(topic())],
+            vec![Outcome::Hasty],
         ),
         of("Some are; each result says its own.", vec![taken(), bad(), misfit()]),
         of("None is, and none would be if it were sent again.", vec![bad()]),

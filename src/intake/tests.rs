@@ -110,7 +110,7 @@ async fn one_event_is_written_as_it_was_sent_and_its_place_is_told() {
     let place = json!({"status": 201, "topic": "eqiad.a", "partition": 0, "offset": 0});
     assert_eq!(answer, json!({"taken": 1, "results": [place]}));
     assert_eq!(rig.sink.values("eqiad.a"), [sent]);
-    assert_eq!(rig.state.metrics.intake_events.get(), 1);
+    assert_eq!(rig.state.metrics.intake.events.get(), 1);
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn when_nothing_is_taken_the_status_says_whether_sending_again_helps() {
     assert_eq!(answer["type"], "unknown");
     assert!(!head.headers.contains_key("retry-after"), "a blind retry would write twice");
     assert_eq!(statuses(&answer), [503, 503]);
-    assert_eq!(rig.state.metrics.intake_events.get(), 0);
+    assert_eq!(rig.state.metrics.intake.events.get(), 0);
 }
 
 #[tokio::test]
@@ -398,7 +398,7 @@ async fn who_is_in_haste_is_answered_when_the_events_are_good_and_not_when_they_
     rig.state.settled().await;
     assert_eq!(rig.sink.values("eqiad.a"), [event("a", "1")]);
     let metrics = &rig.state.metrics;
-    assert_eq!((metrics.intake_events.get(), metrics.intake_lost.get()), (1, 1));
+    assert_eq!((metrics.intake.events.get(), metrics.intake.lost.get()), (1, 1));
     let wrong = Request::post("/v1/events?hasty=perhaps").body(Body::from("{}")).expect("legal");
     assert_eq!(rig.send(wrong).await.0.status, StatusCode::BAD_REQUEST);
 }

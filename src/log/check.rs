@@ -91,7 +91,7 @@ pub fn repair(dir: &Path) -> Result<Report, OpenError> {
 }
 
 /// The folder of a log that is there.
-fn existing(dir: &Path) -> Result<(std::sync::Arc<dyn Disk>, std::fs::File), OpenError> {
+pub(super) fn existing(dir: &Path) -> Result<(std::sync::Arc<dyn Disk>, std::fs::File), OpenError> {
     if std::fs::read_dir(dir)?.next().is_none() {
         return Err(OpenError::Foreign(dir.to_owned()));
     }

@@ -9,10 +9,14 @@ use super::{ByReason, Counter, Described, Family, Gauge, register, register_all}
 pub struct GateMetrics {
     /// Streams that may be open at the same time.
     pub streams_max: Gauge,
+    /// Streams that each client could hold if all who hold some held alike.
+    pub fair_level: Gauge,
     /// Connections that carry no stream now.
     pub connections_waiting: Gauge,
     /// Connections that were ended for what they did or did not do, by reason.
     pub connections_ended: Family<ByReason, Counter>,
+    /// Streams refused for want of room to clients that hold less than their share.
+    pub refused_under_share: Counter,
     /// Readers that have a turn at reading history now.
     pub catchups_running: Gauge,
     /// Readers that wait for one.
@@ -26,6 +30,11 @@ impl GateMetrics {
         let this = Self::default();
         let gauges = [
             ("tidegate_streams_max", "Streams that may be open at once", &this.streams_max),
+            (
+                "tidegate_fair_level_streams",
+                "Streams that each client could hold if all who hold some held alike",
+                &this.fair_level,
+            ),
             (
                 "tidegate_connections_waiting",
                 "Connections that carry no stream now",
@@ -53,6 +62,12 @@ impl GateMetrics {
             (registry, described),
             ("tidegate_connections_ended", help),
             &this.connections_ended,
+        );
+        let help = "Streams refused for want of room to clients that hold less than their share";
+        register(
+            (registry, described),
+            ("tidegate_refusals_under_share", help),
+            &this.refused_under_share,
         );
         this
     }

@@ -90,6 +90,14 @@ impl Roll {
         lines.into_iter().map(|(number, line)| line.glimpse(number)).collect()
     }
 
+    /// Records that the one in catch-up that is furthest behind has still to pass.
+    pub(super) fn furthest_behind(&self) -> u64 {
+        let is_behind = |line: &&Arc<Line>| line.index.load(Ordering::Relaxed) == CATCHING_UP;
+        let lines = self.lines();
+        let behind = lines.values().filter(is_behind).map(|l| l.behind.load(Ordering::Relaxed));
+        behind.max().unwrap_or(0)
+    }
+
     fn lines(&self) -> MutexGuard<'_, HashMap<SeatNumber, Arc<Line>>> {
         self.0.lock().expect("no holder panics")
     }

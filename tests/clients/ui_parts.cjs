@@ -144,12 +144,26 @@ async function addresses(page) {
   console.log("an address gives back what was written into it");
 }
 
+async function ails(page) {
+  const said = await inPage(page, ({ ailing }) => [
+    { health: "ok", cause: "none" },
+    { health: "degraded", cause: "starting" },
+    { health: "critical", cause: "silent" },
+    { health: null, cause: null },
+  ].map(ailing));
+  const text = "broken: it was lively and has fallen silent";
+  assert.deepEqual(said, [null, null, { tone: "critical", text }, null]);
+  console.log("a stream that is not well is said to be, with the cause");
+}
+
 run(async (page, origin) => {
   await page.goto(`${origin}/v2/ui/`);
   await page.evaluate(async () => {
-    const names = ["sse", "filter", "describe", "proof", "buffer", "address"];
+    const names = ["sse", "filter", "describe", "proof", "buffer", "address", "picker"];
     const modules = await Promise.all(names.map((name) => import(`/v2/ui/${name}.js`)));
     window.parts = Object.assign({}, ...modules);
   });
-  for (const part of [parses, searches, describes, proves, bounds, addresses]) await part(page);
+  for (const part of [parses, searches, describes, proves, bounds, addresses, ails]) {
+    await part(page);
+  }
 });

@@ -83,6 +83,42 @@ async fn a_good_log_passes_its_check_and_repair_does_nothing_to_it() {
 }
 
 #[tokio::test]
+async fn export_writes_each_record_as_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = Log::open(settings(dir.path())).expect("it opens");
+    let values = [r#"{"n":1.0,"a":"\u00e9"}"#, "{\n}", "no JSON", "[1e400]"];
+    let keys = [None, Some(&b"key"[..]), Some(&b"\xff"[..]), None];
+    for (name, time) in [("t", 5), ("u", 6)] {
+        for (value, key) in values.into_iter().zip(keys) {
+            let (key, value) = (key.map(Bytes::from_static), Bytes::from_static(value.as_bytes()));
+            let record = NewRecord { topic: topic(name), key, value, time: TimestampMs(time) };
+            log.append(record).await.expect("it is taken");
+        }
+    }
+    log.close().await;
+    drop(log);
+    let said = self::log("export", dir.path());
+    let head = |topic: &str, n: usize, time: u32| {
+        format!("{{\"topic\":\"{topic}\",\"partition\":0,\"offset\":{n},\"timestamp\":{time},")
+    };
+    let tails = [
+        r#""value":{"n":1.0,"a":"\u00e9"}}"#,
+        r#""key":"key","value":null,"value_base64":"ewp9"}"#,
+        r#""key_base64":"/w==","value":null,"value_base64":"bm8gSlNPTg=="}"#,
+        r#""value":[1e400]}"#,
+    ];
+    let lines = |topic: &str, time| {
+        let lines = tails.iter().enumerate();
+        lines.map(|(n, tail)| format!("{}{tail}\n", head(topic, n, time))).collect::<String>()
+    };
+    assert_eq!((said.status, &said.out), (0, &(lines("t", 5) + &lines("u", 6))), "{said:?}");
+    let empty = tempfile::tempdir().expect("a folder");
+    let said = self::log("export", empty.path());
+    assert_eq!(said.status, 1, "{said:?}");
+    assert_eq!(files(empty.path()), BTreeMap::new(), "none is made");
+}
+
+#[tokio::test]
 async fn a_torn_write_is_called_so_and_repair_cuts_it() {
     let dir = tempfile::tempdir().expect("a folder");
     small_log(dir.path()).await.close().await;

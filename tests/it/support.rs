@@ -13,6 +13,7 @@ pub mod link;
 pub mod packed;
 pub mod peer;
 pub mod process;
+pub mod prometheus;
 pub mod reading;
 pub mod served;
 pub mod sse;

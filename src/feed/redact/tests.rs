@@ -171,7 +171,7 @@ fn a_rule_is_for_its_streams_and_is_counted() {
     assert!(Redactor::new(&[Arc::new(other)], &Catalog::default(), None, metrics).is_none());
     let all = redactor([rule(&[("t", "T")], &[("a", None)]), rule(&[("t", "T")], &[("b", None)])]);
     for event in [r#"{"t":"T"}"#, r#"{"t":"X","a":1}"#, r#"{"t":"T","a":1}"#] {
-        all.redact(&topic(), &record(event.as_bytes(), None));
+        let _ = all.redact(&topic(), &record(event.as_bytes(), None));
     }
     let label = ByRule { rule: "r".to_owned() };
     assert_eq!(all.metrics.events_redacted.get_or_create(&label).get(), 2);

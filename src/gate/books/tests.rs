@@ -54,6 +54,19 @@ fn one_address_may_not_hold_more_than_its_limit_and_failures_count_for_nothing()
 }
 
 #[test]
+fn who_holds_nothing_or_less_than_the_others_is_under_the_share() {
+    let (mut books, one, other, new) = (Books::new(6), client(1, 6), client(2, 6), client(3, 6));
+    for _ in 0..3 {
+        assert_eq!(come(&mut books, &one), Some(Entered::Seated));
+        assert_eq!(come(&mut books, &other), Some(Entered::Seated));
+    }
+    assert!(!books.is_under_share(one.key), "three of six");
+    assert!(books.is_under_share(new.key), "none");
+    books.leave(other.key, false);
+    assert!(books.is_under_share(other.key), "two of six");
+}
+
+#[test]
 fn who_is_told_to_go_is_open_until_it_leaves_and_holds_no_seat() {
     let (mut books, one, other) = (Books::new(2), client(1, 2), client(2, 2));
     assert_eq!(come(&mut books, &one), Some(Entered::Seated));

@@ -106,6 +106,20 @@ pub(super) fn names(document: &Value) -> String {
     own(document).map(item).collect()
 }
 
+/// One stream, and two as one, as they stand in a path.
+pub(super) fn examples(document: &Value) -> (String, String) {
+    let mut names = own(document).map(|(path, _)| path);
+    let one = names.next().unwrap_or("NAME");
+    (one.to_owned(), format!("{one},{}", names.next().unwrap_or(one)))
+}
+
+pub(super) fn link_to_intake(document: &Value) -> String {
+    match document["paths"]["/v1/events"].is_null() {
+        true => String::new(),
+        false => "<li><a href=\"#intake\">Sending events</a></li>\n".to_owned(),
+    }
+}
+
 /// Each stream, to be opened. `live`: there is a page to watch it on.
 pub(super) fn streams(document: &Value, live: bool) -> String {
     own(document).map(|(path, get)| stream(document, path, get, live)).collect()

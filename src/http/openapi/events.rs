@@ -63,7 +63,7 @@ impl Events {
             name.push_str(".other");
         }
         let mut document = (*schema.document).clone();
-        moved(&mut document, &format!("{AT}{name}"), true);
+        moved(&mut document, &format!("{AT}{name}"));
         self.schemas.insert(name.clone(), document);
         self.names.insert(schema.uri.clone(), name.clone());
         name
@@ -101,16 +101,17 @@ fn event() -> Value {
 }
 
 /// A document that now stands at `at`: its references to itself go there, those to other documents
-/// are kept as words, and its dialect is OpenAPI's.
-fn moved(schema: &mut Value, at: &str, outermost: bool) {
+/// are kept as words, its dialect is OpenAPI's, and no part of it has a name of its own.
+fn moved(schema: &mut Value, at: &str) {
     match schema {
-        Value::Array(all) => all.iter_mut().for_each(|one| moved(one, at, false)),
+        Value::Array(all) => all.iter_mut().for_each(|one| moved(one, at)),
         Value::Object(members) => {
-            if outermost {
-                for key in ["$schema", "$id"] {
-                    if let Some(value) = members.remove(key) {
-                        members.insert(format!("x-{}", &key[1..]), value);
-                    }
+            for (key, instead) in [("$schema", "x-schema"), ("$id", "x-id")] {
+                // A text: fields of these names have schemas, which are none.
+                if members.get(key).is_some_and(Value::is_string)
+                    && let Some(text) = members.remove(key)
+                {
+                    members.insert(instead.to_owned(), text);
                 }
             }
             match members.get("$ref").and_then(Value::as_str) {
@@ -127,10 +128,7 @@ fn moved(schema: &mut Value, at: &str, outermost: bool) {
             }
             // Not what merely looks like a schema.
             let inside = |key: &str| !matches!(key, "examples" | "enum" | "const" | "default");
-            members
-                .iter_mut()
-                .filter(|(key, _)| inside(key))
-                .for_each(|(_, v)| moved(v, at, false));
+            members.iter_mut().filter(|(key, _)| inside(key)).for_each(|(_, v)| moved(v, at));
         }
         _ => {}
     }
@@ -145,17 +143,20 @@ mod tests {
         let mut schema = json!({
             "$schema": "x", "$id": "/a/1.0.0",
             "properties": {
-                "a": { "$ref": "#/definitions/b" }, "c": { "$ref": "/other/1.0.0#/x" },
+                "a": { "$ref": "#/definitions/b", "$id": "/b" },
+                "$id": { "type": "string" }, "c": { "$ref": "/other/1.0.0#/x" },
                 "d": { "enum": [{ "$ref": "#/no" }], "items": [{ "$ref": "#" }] },
             },
         });
-        moved(&mut schema, "#/components/schemas/a", true);
+        moved(&mut schema, "#/components/schemas/a");
+        const AT_A: &str = "#/components/schemas/a";
         let expected = json!({
             "x-schema": "x", "x-id": "/a/1.0.0",
             "properties": {
-                "a": { "$ref": "#/components/schemas/a/definitions/b" },
+                "a": { "$ref": "#/components/schemas/a/definitions/b", "x-id": "/b" },
+                "$id": { "type": "string" },
                 "c": { "x-ref": "/other/1.0.0#/x" },
-                "d": { "enum": [{ "$ref": "#/no" }], "items": [{ "$ref": "#/components/schemas/a" }] },
+                "d": { "enum": [{ "$ref": "#/no" }], "items": [{ "$ref": AT_A }] },
             },
         });
         assert_eq!(schema, expected);

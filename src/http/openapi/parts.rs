@@ -10,10 +10,11 @@ use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 use crate::session::OpenError;
 
 /// How a stream is read, in a few words.
-pub(super) const HOW: &str = "Events come as Server-Sent Events, or with `Accept: application/json` \
-    as one JSON object a line. The first bytes are `:ok`; a comment line comes when nothing else \
-    does. Each event's `id` is a position: sent back as `Last-Event-ID` the stream goes on right \
-    after that event, without a gap and without a repeat. `HEAD` gives the headers at once.";
+pub(super) const HOW: &str = "Events come as Server-Sent Events, or with \
+    `Accept: application/json` as one JSON object a line. The first bytes are `:ok`; a comment \
+    line comes when nothing else does. Each event's `id` is a position: sent back as \
+    `Last-Event-ID` the stream goes on right after that event, without a gap and without a repeat. \
+    `HEAD` gives the headers at once.";
 
 fn map(value: Value) -> Map<String, Value> {
     match value {

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::harness::{Live, Reply, eventually};
+use super::harness::{Live, Reply, eventually, health};
 use super::streams::Stream;
 use super::tls::{Files, Identity};
 
@@ -41,6 +41,7 @@ impl Desk {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&live.metrics),
             readiness: Arc::new(Readiness::default()),
+            health: health(&live.metrics),
             access,
             controls: OnceLock::new(),
         });
@@ -430,4 +431,22 @@ async fn looking_does_not_stop_when_streams_come_and_go_meanwhile() {
     }
     eventually("all have gone", || live.gate.held() == 0).await;
     assert_eq!(items(&desk.get("/admin/sessions").await).len(), 0);
+}
+
+#[tokio::test]
+async fn how_everything_is_is_shown_with_cause_and_since_when() {
+    let live = &Live::each_way()[0];
+    let desk = Desk::of(live);
+    let shown = desk.get("/admin/health").await;
+    let names = |kind: &str| {
+        let all = shown[kind].as_array().expect("a list").iter();
+        all.map(|one| one["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("sources"), ["source"]);
+    assert!(names("streams").contains(&"recentchange".to_owned()), "{shown}");
+    let service = &shown["service"];
+    assert_eq!((&service["level"], &service["cause"]), (&"degraded".into(), &"starting".into()));
+    assert!(service["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{service}");
+    let health = desk.get("/healthz").await;
+    assert_eq!((&health["status"], &health["service"]), (&"ok".into(), &"degraded".into()));
 }

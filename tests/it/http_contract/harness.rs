@@ -14,6 +14,7 @@ use tidegate::feed::lines::Lines;
 use tidegate::feed::{self, Hub};
 use tidegate::gate::crowd::Crowd;
 use tidegate::gate::{Gate, Settings as GateSettings};
+use tidegate::health::{Board, Plan};
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::limits::STALL_MAX;
 use tidegate::metrics::{ByReason, Metrics};
@@ -101,6 +102,7 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
         schemas: Arc::new(Schemas::default()),
         gate: Arc::clone(&gate),
         sessions: sessions_without_source(&gate, &metrics),
+        health: health(&metrics),
         metrics,
         settings,
     };
@@ -110,6 +112,11 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
     let extra =
         Router::new().route("/v1/events", post(async || "taken")).route("/breaks", get(breaks));
     (router(front, extra), gate)
+}
+
+/// A board that nobody has put anything on.
+pub(super) fn health(metrics: &Arc<Metrics>) -> Arc<Board> {
+    Board::new(Plan::of("source", &catalog()), Arc::clone(metrics))
 }
 
 /// Sessions over a source that is known to be down.
@@ -168,6 +175,7 @@ impl Live {
             schemas: Arc::new(Schemas::default()),
             gate: Arc::clone(&gate),
             sessions: Arc::clone(&sessions),
+            health: health(&metrics),
             metrics: Arc::clone(&metrics),
             settings: Settings::default(),
         };

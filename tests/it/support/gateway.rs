@@ -71,6 +71,14 @@ impl Gateway {
         self.dir.path().join("log")
     }
 
+    /// A folder of its own that it does not look at.
+    #[must_use]
+    pub fn other_dir(&self) -> PathBuf {
+        let dir = self.dir.path().join("other");
+        std::fs::create_dir_all(&dir).expect("made");
+        dir
+    }
+
     /// The folder of its state over a Kafka.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
@@ -96,9 +104,6 @@ impl Gateway {
         for (name, topics) in streams {
             config += &format!("[streams.{name:?}]\ntopics = {topics:?}\n");
         }
-        if !more.contains("[drain]") {
-            config += "[drain]\ngrace_s = 0\nspread_s = 0\n";
-        }
         // Many readers of a test come from one address, and again and again.
         let free = ["streams_per_client", "opens_per_client_s"];
         let free = free.into_iter().filter(|key| !more.contains(key));
@@ -108,6 +113,10 @@ impl Gateway {
             Some((before, after)) => format!("{before}{free}{after}"),
             None => format!("{more}\n{free}"),
         };
+        // Last, since what is given may go on with the table of the source.
+        if !more.contains("[drain]") {
+            config += "\n[drain]\ngrace_s = 0\nspread_s = 0\n";
+        }
         std::fs::write(dir.path().join("tidegate.toml"), config).expect("write the config");
         let ports = (free_port(), free_port());
         let mut gateway = Self { dir, ports, descriptors: None, is_demo: false, running: None };
@@ -236,11 +245,20 @@ impl Gateway {
     #[must_use]
     pub fn ask_admin(&self, path: &str) -> String {
         let mut socket = TcpStream::connect(self.admin()).expect("the admin port answers");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("asked");
         let mut text = String::new();
         socket.read_to_string(&mut text).expect("answered");
         text
+    }
+
+    /// What `/admin/health` says.
+    #[must_use]
+    pub fn health(&self) -> serde_json::Value {
+        let answer = self.ask_admin("/admin/health");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     /// The sum of a metric over its labels.

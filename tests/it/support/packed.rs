@@ -29,7 +29,8 @@ impl Unpacker {
             None => Kind::Plain(Vec::new()),
             Some(Encoding::Gzip) => Kind::Gzip(GzDecoder::new(Vec::new())),
             Some(Encoding::Deflate) => Kind::Deflate(ZlibDecoder::new(Vec::new())),
-            Some(Encoding::Zstd) => Kind::Zstd(zstd_safe::DCtx::create(), Vec::new(), 0),
+            // Before anything has come, a frame is waited for.
+            Some(Encoding::Zstd) => Kind::Zstd(zstd_safe::DCtx::create(), Vec::new(), 1),
         })
     }
 
@@ -73,6 +74,16 @@ impl Unpacker {
         std::str::from_utf8(text).expect("UTF-8, and no half of a character")
     }
 
+    /// What it says since the last time, as it came; for those who read for long.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(match &mut self.0 {
+            Kind::Plain(text) | Kind::Zstd(_, text, _) => text,
+            Kind::Gzip(decoder) => decoder.get_mut(),
+            Kind::Deflate(decoder) => decoder.get_mut(),
+        })
+    }
+
     /// The body has ended: fails if it is not whole.
     #[track_caller]
     pub fn end(&mut self) {
@@ -80,9 +91,7 @@ impl Unpacker {
             Kind::Plain(_) => {}
             Kind::Gzip(decoder) => decoder.try_finish().expect("a whole gzip stream"),
             Kind::Deflate(decoder) => decoder.try_finish().expect("a whole zlib stream"),
-            Kind::Zstd(_, text, hint) => {
-                assert!(!text.is_empty() && *hint == 0, "the last frame is whole");
-            }
+            Kind::Zstd(_, _, hint) => assert_eq!(*hint, 0, "the last frame is whole"),
         }
     }
 }

@@ -46,6 +46,17 @@ pub enum End {
     Cut(io::Error),
 }
 
+/// `GET`, where nothing may be silent for longer than `patience`: the head, and then the body.
+pub fn get_within(
+    patience: Duration,
+    to: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Response> {
+    let socket = TcpStream::connect_timeout(&to, patience)?;
+    send_within(patience, socket, &message("GET", path, headers, b""))
+}
+
 /// `GET` as HTTP/1.0 has it.
 pub fn get_1_0(to: SocketAddr, path: &str) -> io::Result<Response> {
     send(TcpStream::connect(to)?, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
@@ -81,8 +92,12 @@ fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> V
     [head.as_bytes(), b"\r\n", body].concat()
 }
 
-fn send(mut socket: TcpStream, message: &[u8]) -> io::Result<Response> {
-    socket.set_read_timeout(Some(PATIENCE))?;
+fn send(socket: TcpStream, message: &[u8]) -> io::Result<Response> {
+    send_within(PATIENCE, socket, message)
+}
+
+fn send_within(patience: Duration, mut socket: TcpStream, message: &[u8]) -> io::Result<Response> {
+    socket.set_read_timeout(Some(patience))?;
     socket.set_nodelay(true)?;
     // A reader that pauses is then soon felt by the server, and not by the kernel's buffers alone.
     rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 * 1024)?;

@@ -33,6 +33,9 @@ pub struct Broker {
     between: u16,
 }
 
+/// A partition's leader, replicas and those in sync.
+type Led = (i32, Vec<i32>, Vec<i32>);
+
 /// The cluster.
 pub struct Cluster {
     controller: Node,
@@ -149,12 +152,7 @@ impl Cluster {
                 all.push(format!(r#"{{"topic":"{topic}","partition":{n},"replicas":[{order}]}}"#));
             }
         }
-        let file = self.controller.dir().join("moves.json");
-        let text = format!(r#"{{"version":1,"partitions":[{}]}}"#, all.join(","));
-        std::fs::write(&file, text).expect("write");
-        let file = file.to_str().expect("plain");
-        let reassign = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
-        self.tool(&[reassign, "--execute", "--reassignment-json-file", file]);
+        self.reassign(&all);
         eventually("the partitions are where they were told to go", || {
             self.partitions(&asks).is_some_and(|all| {
                 all.iter().all(|(leader, replicas, in_sync)| {
@@ -164,6 +162,37 @@ impl Cluster {
                 })
             })
         });
+    }
+
+    /// Has every partition led by another of its replicas than this broker, which stays one.
+    pub fn lead_elsewhere(&self, id: i32) {
+        let metadata = self.topics().asks().fetch_metadata(None, Duration::from_secs(5));
+        let metadata = metadata.expect("the cluster answers");
+        let ours = metadata.topics().iter().filter(|t| self.topics.iter().any(|n| n == t.name()));
+        let all = ours.flat_map(|topic| topic.partitions().iter().map(move |p| (topic.name(), p)));
+        let all = all.map(|(topic, partition)| {
+            let n = partition.id();
+            let mut order = partition.replicas().to_vec();
+            // Last is who has to lead nothing; who comes before the others goes round.
+            let first = usize::try_from(n).expect("few") % order.len();
+            order.sort_unstable();
+            order.rotate_left(first);
+            order.sort_by_key(|replica| *replica == id);
+            format!(r#"{{"topic":"{topic}","partition":{n},"replicas":{order:?}}}"#)
+        });
+        self.reassign(&all.collect::<Vec<_>>());
+        let elect = "org.apache.kafka.tools.LeaderElectionCommand";
+        self.tool(&[elect, "--election-type", "preferred", "--all-topic-partitions"]);
+    }
+
+    /// Gives partitions the replicas that these lines of JSON say; who is first is to lead.
+    fn reassign(&self, partitions: &[String]) {
+        let file = self.controller.dir().join("moves.json");
+        let text = format!(r#"{{"version":1,"partitions":[{}]}}"#, partitions.join(","));
+        std::fs::write(&file, text).expect("write");
+        let file = file.to_str().expect("plain");
+        let reassign = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+        self.tool(&[reassign, "--execute", "--reassignment-json-file", file]);
     }
 
     /// Waits until every partition is led and all its replicas are in sync.
@@ -235,9 +264,6 @@ impl Cluster {
         self.brokers.values_mut().for_each(&mut what);
     }
 }
-
-/// Leader, replicas and those in sync, of a partition.
-type Led = (i32, Vec<i32>, Vec<i32>);
 
 fn broker(id: i32, controller_port: u16, has_links: bool) -> Broker {
     let (out, between) = (free_port(), free_port());
