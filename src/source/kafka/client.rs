@@ -396,11 +396,15 @@ impl ClientContext for Watch {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if matches!(error, KafkaError::PartitionEOF(_)) {
+        // The end of a partition comes here too, and is no error.
+        let code = error.rdkafka_error_code();
+        if matches!(error, KafkaError::PartitionEOF(_))
+            || code == Some(RDKafkaErrorCode::PartitionEOF)
+        {
             return;
         }
         tracing::debug!(target: "librdkafka", %error, reason, "reported");
-        let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        let all_down = code == Some(RDKafkaErrorCode::AllBrokersDown);
         if !all_down {
             let now = (Instant::now(), reason.to_owned());
             *self.status.last_error.lock().expect("no holder panics") = Some(now);
