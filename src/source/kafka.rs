@@ -1,7 +1,7 @@
 //! Apache Kafka as a source and a sink. The only module that names its client, librdkafka.
 //!
 //! ```text
-//!  tail     one consumer for all topics, on a thread of its own; positions live outside it
+//!  tail     one consumer for all topics, on its own thread (reader); positions live outside it
 //!  survey   what there is to read, and whether positions still mean what they meant
 //!  keeper   what is wrong with the cluster (watchdog), and what is done about it
 //!  look     one client for questions: topic ids, watermarks, times
@@ -34,6 +34,7 @@ mod ffi;
 mod history;
 mod keeper;
 mod producer;
+mod reader;
 mod survey;
 mod tail;
 mod watchdog;

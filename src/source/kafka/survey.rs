@@ -67,8 +67,8 @@ impl<'a> Survey<'a> {
         Self { source, topics, turns, positions, holds, surveyed: false, missing, former }
     }
 
-    /// Looks at all topics. `lost`: the reader could not go on somewhere. What does not answer keeps
-    /// nothing else from being found.
+    /// Looks at all topics. `lost`: the reader could not go on somewhere. What does not answer
+    /// keeps nothing else from being found.
     pub(super) async fn look(&mut self, lost: bool) -> Look {
         let hold = self.holds.now();
         let described = match self.source.describe(self.topics.clone()).await {
