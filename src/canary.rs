@@ -8,7 +8,6 @@
 //! Where others make the canaries there is no writer. The reader is a client like any other, and
 //! counts as one.
 
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -144,11 +143,7 @@ impl Canary {
             path: format!("/v2/stream/{name}?encoding=identity"),
         };
         let late = |_| VisitError::Broken("no answer in time".to_owned());
-        let opening = async {
-            let mut visit = Visit::open(&target, &self.door.way, last_id.as_deref()).await?;
-            visit.begun().await?;
-            Ok(visit)
-        };
+        let opening = Visit::open(&target, &self.door.way, last_id.as_deref());
         let opened = tokio::time::timeout(self.terms.deadline, opening).await.map_err(late)?;
         let mut visit = opened?;
         self.trial().reads(Instant::now());
@@ -193,7 +188,8 @@ impl Canary {
         let mut due = Instant::now();
         loop {
             tokio::time::sleep_until(due).await;
-            let (id, now) = (new_id(), Instant::now());
+            let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+            let now = Instant::now();
             let time = TimestampMs::now();
             let value = self.event(&id, time).into();
             let record = NewRecord { topic: topic.clone(), key: None, value, time };
@@ -253,16 +249,4 @@ impl Canary {
     fn trial(&self) -> MutexGuard<'_, Trial> {
         self.trial.lock().expect("no holder panics")
     }
-}
-
-/// A random UUID.
-fn new_id() -> String {
-    let mut bytes: [u8; 16] = rand::random();
-    (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
-    let mut id = String::with_capacity(36);
-    for (n, byte) in bytes.iter().enumerate() {
-        let dash = if [4, 6, 8, 10].contains(&n) { "-" } else { "" };
-        let _ = write!(id, "{dash}{byte:02x}");
-    }
-    id
 }

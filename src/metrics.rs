@@ -277,13 +277,15 @@ fn build_info(registry: &mut Registry, described: &mut Vec<Described>) {
     build.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
 }
 
-/// The same, of several gauges.
-fn register_all(
+/// Several of one kind.
+fn register_all<M>(
     (registry, described): (&mut Registry, &mut Vec<Described>),
-    gauges: &[(&'static str, &'static str, &Gauge)],
-) {
-    for (name, help, gauge) in gauges {
-        register((&mut *registry, &mut *described), (name, help), *gauge);
+    metrics: &[(&'static str, &'static str, &M)],
+) where
+    M: prometheus_client::registry::Metric + TypedMetric + Clone,
+{
+    for (name, help, metric) in metrics {
+        register((&mut *registry, &mut *described), (name, help), *metric);
     }
 }
 

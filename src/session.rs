@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,13 +25,12 @@ use crate::feed::recent::Recent;
 use crate::feed::vector::Vector;
 use crate::feed::{Charge, FeedHandle, Hub, NoFeed};
 use crate::gate::catchup::Errand;
-use crate::gate::{Gate, Permit, Refusal, Seated};
+use crate::gate::{Gate, Permit, Refusal};
 use crate::limits;
-use crate::metrics::{ByEncoding, ByReason, ByStream, Counter, Metrics};
+use crate::metrics::{ByReason, Metrics};
 use crate::position::LastEventId;
 use crate::position::gap::Gap;
 use crate::source::SourceError;
-use crate::telemetry;
 
 mod body;
 mod carry;
@@ -40,6 +38,7 @@ mod catchup;
 pub mod closing;
 mod drain;
 mod frames;
+mod presence;
 #[cfg_attr(not(target_os = "linux"), path = "session/no_pump.rs")]
 mod pump;
 mod replay;
@@ -53,11 +52,12 @@ pub use body::SessionBody;
 pub use carry::Transfer;
 use catchup::{CatchUp, Place, Shared};
 use drain::Drain;
+use presence::{Audience, Got, Presence};
 pub use pump::Pump;
 use replay::Replay;
 pub use report::{Delivery, Glimpse};
 use resolve::{NoStart, Resolver};
-use roll::{Enrolled, Roll};
+use roll::Roll;
 pub use state::EndReason;
 use state::{State, Terms};
 
@@ -337,161 +337,6 @@ fn id_of(vector: &Vector) -> Vec<u8> {
     let mut out = Vec::new();
     crate::position::write_id(&mut out, vector.slots().iter().map(|s| (&s.tp, &s.at)));
     out
-}
-
-/// Whom a session counts for. Readers of one feed share it.
-#[derive(Debug)]
-struct Audience {
-    streams: Vec<ByStream>,
-    held: Held,
-    encoding: Option<Encoding>,
-    /// Bytes in their encoding.
-    bytes: Counter,
-    metrics: Arc<Metrics>,
-}
-
-impl Audience {
-    fn delivered(&self, events: u64, bytes: u64) {
-        self.metrics.events_delivered.inc_by(events);
-        self.bytes.inc_by(bytes);
-    }
-
-    /// So many readers have passed a gap.
-    fn passed_gap(&self, gap: &Gap, readers: u64) {
-        let reason = gap.reason.as_str();
-        self.metrics.gaps.get_or_create(&ByReason { reason }).inc_by(readers);
-    }
-}
-
-/// What a session has been given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Got {
-    events: u64,
-    /// As they are encoded.
-    bytes: u64,
-}
-
-impl Got {
-    /// Modulo 2^64, so that it can be taken away again.
-    fn and(self, more: Self) -> Self {
-        let events = self.events.wrapping_add(more.events);
-        Self { events, bytes: self.bytes.wrapping_add(more.bytes) }
-    }
-
-    fn without(self, less: Self) -> Self {
-        let events = self.events.wrapping_sub(less.events);
-        Self { events, bytes: self.bytes.wrapping_sub(less.bytes) }
-    }
-}
-
-/// That somebody is here: the permit, the gauges, and the one end reason.
-#[derive(Debug)]
-struct Presence {
-    of: Arc<Audience>,
-    reason: EndReason,
-    permit: Permit,
-    got: Got,
-}
-
-impl Presence {
-    fn new(
-        (held, encoding): (Held, Option<Encoding>),
-        permit: Permit,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let selection = held.selection();
-        let names = selection.streams.iter().map(ToString::to_string);
-        let streams: Vec<_> = names.map(|stream| ByStream { stream }).collect();
-        metrics.stream_opened(&selection.streams);
-        for stream in &streams {
-            metrics.connected_clients.get_or_create(stream).inc();
-        }
-        let name = encoding.map_or("identity", Encoding::as_str);
-        let bytes = metrics.delivered_bytes.get_or_create_owned(&ByEncoding { encoding: name });
-        let of = Arc::new(Audience { streams, held, encoding, bytes, metrics });
-        Self { of, reason: EndReason::ClientClosed, permit, got: Got::default() }
-    }
-
-    /// A line among those who have a task of their own.
-    fn enrolled(&self, roll: &Arc<Roll>, framing: Framing, feed: &Arc<FeedHandle>) -> Enrolled {
-        let enrolled = roll.enrol(self.permit.number(), (&self.of, framing, feed));
-        enrolled.has_got(self.got);
-        enrolled
-    }
-
-    fn delivered(&mut self, events: u64, bytes: u64) {
-        self.of.delivered(events, bytes);
-        self.got = self.got.and(Got { events, bytes });
-    }
-
-    fn ends(&mut self, reason: EndReason) {
-        self.reason = reason;
-    }
-
-    /// The line of its end, where connections are logged.
-    fn log(&self, seated: &Seated) {
-        let streams: Vec<_> = self.of.streams.iter().map(|by| by.stream.as_str()).collect();
-        tracing::info!(
-            target: telemetry::CONNECTIONS,
-            session = self.permit.number(),
-            address = %seated.address,
-            agent = seated.agent.as_deref().unwrap_or_default(),
-            streams = streams.join(","),
-            reason = self.reason.as_str(),
-            seconds = seated.age.as_secs(),
-            events = self.got.events,
-            bytes = self.got.bytes,
-            "stream ended"
-        );
-    }
-
-    /// The line of how it was, where each stream has one.
-    fn access_line(&self, seated: &Seated, client: &str) {
-        let streams: Vec<_> = self.of.streams.iter().map(|by| by.stream.as_str()).collect();
-        tracing::info!(
-            target: telemetry::ACCESS,
-            client,
-            agent = seated.agent.as_deref().unwrap_or_default(),
-            streams = streams.join(","),
-            encoding = self.of.encoding.map_or("identity", Encoding::as_str),
-            events = self.got.events,
-            bytes = self.got.bytes,
-            seconds = seated.age.as_secs_f64(),
-            reason = self.reason.as_str(),
-            "stream"
-        );
-    }
-
-    /// Why it has to go, if it has.
-    fn told(&self) -> Option<EndReason> {
-        let told = self.permit.told().as_ref().map(EndReason::from);
-        told.or_else(|| (!self.of.held.stands()).then_some(EndReason::Reconfigured))
-    }
-
-    /// What the client is still told, where it is not the one who ends the stream.
-    fn farewell(&self, state: &mut State) -> Option<Bytes> {
-        let told = self.permit.told().filter(|told| EndReason::from(told) == self.reason);
-        let farewell = told.map(|told| frames::farewell(state.framing(), &told));
-        farewell.or_else(|| state.last_words(self.reason))
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        let Audience { streams, metrics, .. } = &*self.of;
-        for stream in streams {
-            metrics.connected_clients.get_or_create(stream).dec();
-        }
-        let reason = self.reason.as_str();
-        metrics.streams_ended.get_or_create(&ByReason { reason }).inc();
-        tracing::debug!(?streams, reason, "stream ended");
-        if let Some(seated) = self.permit.to_be_logged() {
-            self.log(&seated);
-        }
-        if let Some((seated, client)) = self.permit.access_line() {
-            self.access_line(&seated, &client);
-        }
-    }
 }
 
 #[cfg(test)]

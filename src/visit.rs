@@ -97,10 +97,17 @@ impl Target {
 
     /// `host:port`, the port only where it is not the scheme's own.
     fn authority(&self) -> String {
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let own = if self.https { 443 } else { 80 };
-        if self.port == own { host } else { format!("{host}:{}", self.port) }
+        if self.port == own { self.bracketed() } else { self.host_and_port() }
+    }
+
+    fn host_and_port(&self) -> String {
+        format!("{}:{}", self.bracketed(), self.port)
+    }
+
+    /// The host as it stands in a URL.
+    fn bracketed(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 }
 
@@ -111,7 +118,7 @@ pub struct Visit {
     parser: Parser,
     connection: AbortHandle,
     /// When the first byte of the body was read.
-    pub first_byte: Option<Instant>,
+    pub first_byte: Instant,
 }
 
 impl Drop for Visit {
@@ -121,7 +128,8 @@ impl Drop for Visit {
 }
 
 impl Visit {
-    /// Goes there and asks. `after`: the id of the last event of an earlier visit.
+    /// Goes there, asks, and waits for the first byte of the stream. `after`: the id of the last
+    /// event of an earlier visit.
     ///
     /// # Errors
     /// See `VisitError`. It may wait for ever: the caller sets a deadline.
@@ -138,8 +146,11 @@ impl Visit {
         if status != StatusCode::OK {
             return Err(refused(status, response.into_body()).await);
         }
-        let (body, parser) = (response.into_body(), Parser::default());
-        Ok(Self { body, parser, connection: connection.keep(), first_byte: None })
+        let (mut body, mut parser) = (response.into_body(), Parser::default());
+        if !read(&mut body, &mut parser).await? {
+            return Err(VisitError::Broken("the stream ended before its first byte".into()));
+        }
+        Ok(Self { body, parser, connection: connection.keep(), first_byte: Instant::now() })
     }
 
     /// The next event; `None`: the server has ended the stream whole.
@@ -151,37 +162,23 @@ impl Visit {
             if let Some(event) = self.parser.next() {
                 return Ok(Some(event));
             }
-            if !self.read().await? {
+            if !read(&mut self.body, &mut self.parser).await? {
                 return Ok(None);
             }
         }
     }
+}
 
-    /// Waits for the first byte of the stream.
-    ///
-    /// # Errors
-    /// See `VisitError`.
-    pub async fn begun(&mut self) -> Result<(), VisitError> {
-        while self.first_byte.is_none() {
-            if !self.read().await? {
-                return Err(VisitError::Broken("the stream ended before its first byte".into()));
-            }
-        }
-        Ok(())
-    }
-
-    /// False: there will be no more.
-    async fn read(&mut self) -> Result<bool, VisitError> {
-        let Some(frame) = self.body.frame().await else { return Ok(false) };
+/// Takes what comes next. False: there will be no more.
+async fn read(body: &mut Incoming, parser: &mut Parser) -> Result<bool, VisitError> {
+    while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| VisitError::Broken(causes(&error)))?;
-        if let Ok(bytes) = frame.into_data().map(|bytes: Bytes| bytes)
-            && !bytes.is_empty()
-        {
-            self.first_byte.get_or_insert_with(Instant::now);
-            self.parser.push(&bytes).map_err(VisitError::Broken)?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        if !bytes.is_empty() {
+            return parser.push(&bytes).map(|()| true).map_err(VisitError::Broken);
         }
-        Ok(true)
     }
+    Ok(false)
 }
 
 /// Ends the connection unless it is kept.
@@ -237,7 +234,7 @@ async fn refused(status: StatusCode, body: Incoming) -> VisitError {
 }
 
 /// An error and what is behind it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let (mut text, mut next) = (error.to_string(), error.source());
     while let Some(cause) = next {
         text = format!("{text}: {cause}");

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use crate::admin::Access;
+use crate::visit::causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// From the request to the whole answer.
@@ -204,16 +205,6 @@ fn refused(status: StatusCode, body: &[u8]) -> AdminError {
         None => String::from_utf8_lossy(body).chars().take(200).collect(),
     };
     AdminError::Refused { status, detail }
-}
-
-/// An error and what is behind it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let (mut text, mut next) = (error.to_string(), error.source());
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// The text of `/metrics`.

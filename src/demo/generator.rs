@@ -160,11 +160,8 @@ impl Generator {
     }
 
     fn uuid(&mut self) -> String {
-        let bits = self.rng.random::<u128>();
-        // Version 4, variant 1: random.
-        let bits = bits & !(0xf << 76) | (0x4 << 76);
-        let hex = format!("{:032x}", bits & !(0x3 << 62) | (0x2 << 62));
-        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        let bytes = self.rng.random::<u128>().to_be_bytes();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 }
 

@@ -19,13 +19,18 @@ pub type Line = Result<Bytes, Skipped>;
 /// Makes data lines.
 #[derive(Debug)]
 pub struct Lines {
-    /// Only to count by.
-    streams_of: RwLock<HashMap<TopicName, Vec<String>>>,
     rules: Vec<Arc<RedactRule>>,
-    /// The rules, by the topics of the catalogue in force.
-    redact: RwLock<Option<Arc<Redactor>>>,
+    topics: RwLock<Topics>,
     event_bytes_max: usize,
     metrics: Arc<Metrics>,
+}
+
+/// What is known of the topics of the catalogue in force.
+#[derive(Debug)]
+struct Topics {
+    /// Only to count by.
+    streams_of: HashMap<TopicName, Vec<String>>,
+    redact: Option<Redactor>,
 }
 
 impl Lines {
@@ -38,37 +43,37 @@ impl Lines {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let redact = Redactor::new(rules, catalog, None, Arc::clone(&metrics));
-        let (streams_of, redact) = (RwLock::new(streams_of(catalog)), RwLock::new(redact));
-        Arc::new(Self { streams_of, rules: rules.to_vec(), redact, event_bytes_max, metrics })
+        let topics = RwLock::new(Topics { streams_of: streams_of(catalog), redact });
+        Arc::new(Self { rules: rules.to_vec(), topics, event_bytes_max, metrics })
     }
 
     /// From now on for those of this one. (What was hidden in the topics of the one before stays
     /// hidden: some may be read for a moment yet.)
     pub fn are_of(&self, catalog: &Catalog) {
-        let mut redact = self.redact.write().expect("no holder panics");
-        let before = redact.as_deref();
-        *redact = Redactor::new(&self.rules, catalog, before, Arc::clone(&self.metrics));
-        drop(redact);
-        *self.streams_of.write().expect("no holder panics") = streams_of(catalog);
+        let mut topics = self.topics.write().expect("no holder panics");
+        let (before, metrics) = (topics.redact.as_ref(), Arc::clone(&self.metrics));
+        let redact = Redactor::new(&self.rules, catalog, before, metrics);
+        *topics = Topics { streams_of: streams_of(catalog), redact };
     }
 
     /// The record's data line.
     pub fn line(&self, tp: &TopicPartition, record: &Record) -> Line {
+        let topics = self.topics.read().expect("no holder panics");
         let too_large = record.value.as_ref().is_some_and(|v| v.len() > self.event_bytes_max);
-        let line = if too_large { Err(Skipped::TooLarge) } else { self.shown(tp, record) };
+        let line = if too_large { Err(Skipped::TooLarge) } else { topics.shown(tp, record) };
         if let Err(skipped) = &line {
-            let streams_of = self.streams_of.read().expect("no holder panics");
-            for stream in streams_of.get(&tp.topic).into_iter().flatten() {
+            for stream in topics.streams_of.get(&tp.topic).into_iter().flatten() {
                 let label = ByStreamReason { stream: stream.clone(), reason: skipped.as_str() };
                 self.metrics.events_skipped.get_or_create(&label).inc();
             }
         }
         line
     }
+}
 
+impl Topics {
     fn shown(&self, tp: &TopicPartition, record: &Record) -> Line {
-        let redact = self.redact.read().expect("no holder panics").clone();
-        let redacted = redact.and_then(|r| r.redact(&tp.topic, record));
+        let redacted = self.redact.as_ref().and_then(|redact| redact.redact(&tp.topic, record));
         render(tp, redacted.as_ref().unwrap_or(record))
     }
 }

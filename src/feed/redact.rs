@@ -56,7 +56,7 @@ impl Redactor {
         catalog: &Catalog,
         before: Option<&Self>,
         metrics: Arc<Metrics>,
-    ) -> Option<Arc<Self>> {
+    ) -> Option<Self> {
         let mut plans: HashMap<TopicName, Plan> = HashMap::new();
         for rule in rules {
             let is_meant = |name: &str| rule.streams.is_empty() || rule.streams.contains(name);
@@ -68,7 +68,7 @@ impl Redactor {
         }
         let mut all = before.map(|before| before.plans.clone()).unwrap_or_default();
         all.extend(plans.into_iter().map(|(topic, plan)| (topic, Arc::new(plan))));
-        (!all.is_empty()).then(|| Arc::new(Self { plans: all, metrics }))
+        (!all.is_empty()).then_some(Self { plans: all, metrics })
     }
 
     /// The record as readers may see it; `None`: as it is.

@@ -3,7 +3,7 @@
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Counter, Described, register};
+use super::{Counter, Described, register, register_all};
 
 /// What came in, and what became of it.
 #[derive(Debug, Default)]
@@ -27,9 +27,7 @@ impl IntakeMetrics {
                 &this.lost,
             ),
         ];
-        for (name, help, counter) in counters {
-            register((&mut *registry, &mut *described), (name, help), counter);
-        }
+        register_all((&mut *registry, &mut *described), &counters);
         let help = "1 while events that came last could not be written: no room, or no answer";
         register((registry, described), ("tidegate_intake_failing", help), &this.failing);
         this

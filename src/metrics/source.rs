@@ -2,7 +2,7 @@
 
 use prometheus_client::registry::Registry;
 
-use super::{Counter, Described, register};
+use super::{Counter, Described, register_all};
 
 /// What came from the source, and how often it was gone.
 #[derive(Debug, Default)]
@@ -27,9 +27,7 @@ impl SourceMetrics {
                 &this.outages,
             ),
         ];
-        for (name, help, counter) in counters {
-            register((&mut *registry, &mut *described), (name, help), counter);
-        }
+        register_all((registry, described), &counters);
         this
     }
 }

@@ -82,9 +82,7 @@ impl Way {
 /// Asks a proxy for a way through to the target (CONNECT).
 async fn tunnel(socket: &mut TcpStream, proxy: &str, target: &Target) -> Result<(), VisitError> {
     let says = |says: String| VisitError::Proxy { proxy: proxy.to_owned(), says };
-    let host =
-        if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-    let to = format!("{host}:{}", target.port);
+    let to = target.host_and_port();
     let request = format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n\r\n");
     socket.write_all(request.as_bytes()).await.map_err(|error| says(error.to_string()))?;
     // Byte by byte: what comes after the answer's head is the target's.

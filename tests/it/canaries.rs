@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::support::certificate::{Files, Identity};
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::sse;
@@ -49,12 +50,8 @@ fn canaries_go_the_whole_way_and_readers_see_them_as_such() {
 
 #[test]
 fn canaries_find_the_way_in_where_this_host_is_a_trusted_proxy_and_over_tls() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
-    let dir = tempfile::tempdir().expect("a folder");
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("written");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
-    let tls = format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n");
+    let files = Files::of(&Identity::new());
+    let tls = files.config();
     let trusted = "trusted_proxies = [\"127.0.0.0/8\"]\n";
     let header = format!("[limits]\n{trusted}client_ip_header = \"X-Forwarded-For\"\n");
     let protocol = format!("{tls}[limits]\n{trusted}client_from = \"proxy_protocol\"\n");

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
+use crate::support::certificate::{Files, Identity};
 use crate::support::gateway::Gateway;
 use crate::support::sse;
 
@@ -120,14 +121,11 @@ fn what_cannot_be_read_is_critical_with_its_cause_and_unknown_is_only_wrong_usag
 
 #[test]
 fn tls_is_looked_at_and_proxies_are_gone_through() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
-    let dir = tempfile::tempdir().expect("a folder");
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("written");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
-    let secure = gateway(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"));
+    let files = Files::of(&Identity::new());
+    let secure = gateway(&files.config());
     let plain = gateway("");
-    let (ca, proxy) = (cert.to_str().expect("text"), Proxy::start());
+    let (cert, proxy) = (files.cert(), Proxy::start());
+    let ca = cert.to_str().expect("text");
     let proxy = format!("http://{}", proxy.0);
     let url = format!("https://localhost:{}/v2/stream/quiet", secure.public().port());
     let quiet = ["--quiet", "--first-byte=30", "--warn-first-byte=30", "--first-event=0.2"];

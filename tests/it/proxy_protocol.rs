@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::certificate::{Files, Identity};
 use crate::support::gateway::Gateway;
 use crate::support::peer::{connect_from, hear, heard, says_from};
 use crate::support::process::Process;
@@ -165,13 +166,9 @@ fn curl(gateway: &Gateway, scheme: &str, more: &[&str]) -> String {
 
 #[test]
 fn it_stands_before_tls_and_before_either_version_of_http() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("written");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let files = Files::of(&Identity::new());
     let plain = gateway("");
-    let secure = gateway(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"));
+    let secure = gateway(&files.config());
     let from_proxy = ["--interface", "127.0.0.9"];
     let with = |more: &'static str| [&from_proxy[..], &[more]].concat();
     assert_eq!(curl(&plain, "http", &with("--http1.1")), "200 1.1");

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "the targets share the rig, and none needs all of it")]
 
+pub mod certificate;
 pub mod checker;
 pub mod client;
 pub mod cutter;

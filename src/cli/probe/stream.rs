@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::outcome::{Outcome, Status};
-use crate::visit::{Event, Target, Visit, VisitError, Way};
+use crate::visit::{Event, Target, Visit, Way};
 
 /// From when on each is a warning, and critical.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,7 @@ impl Probe {
     async fn probe(&self, outcome: &mut Outcome) -> Result<String, Fault> {
         let began = Instant::now();
         let mut visit = self.open(None).await?;
-        let first_byte = visit.first_byte.unwrap_or(began) - began;
+        let first_byte = visit.first_byte - began;
         outcome.first_byte = Some(first_byte);
         let from = Instant::now();
         let within = self.deadlines.first_event.1;
@@ -104,11 +104,7 @@ impl Probe {
     }
 
     async fn open(&self, after: Option<&str>) -> Result<Visit, Fault> {
-        let opening = async {
-            let mut visit = Visit::open(&self.target, &self.way, after).await?;
-            visit.begun().await?;
-            Ok::<_, VisitError>(visit)
-        };
+        let opening = Visit::open(&self.target, &self.way, after);
         let within = self.deadlines.first_byte.1;
         match timeout(within, opening).await {
             Ok(opened) => opened.map_err(|error| critical(error.to_string())),

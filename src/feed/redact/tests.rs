@@ -35,7 +35,7 @@ fn rule(conditions: &[(&str, &str)], redactions: &[(&str, Option<&str>)]) -> Red
     }
 }
 
-fn redactor(rules: impl IntoIterator<Item = RedactRule>) -> Arc<Redactor> {
+fn redactor(rules: impl IntoIterator<Item = RedactRule>) -> Redactor {
     let stream = Stream {
         name: "t".into(),
         topics: vec![topic()],

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::harness::{Live, Reply, eventually, health};
 use super::streams::Stream;
-use super::tls::{Files, Identity};
+use super::tls;
+use crate::support::certificate::{Files, Identity};
 
 const URI: &str = "/v2/stream/recentchange";
 /// Streams that the descriptors allow here.
@@ -183,7 +184,7 @@ async fn every_way_of_delivery_is_shown_with_what_it_has_given() {
     let live = Live::for_many(10);
     let desk = Desk::of(&live);
     let files = Files::of(&Identity::new());
-    let over_tls = files.serve(live.router.clone(), &live.metrics);
+    let over_tls = tls::serve(&files, live.router.clone(), &live.metrics);
     let (plain, secure) = (live.server.addr, over_tls.addr);
     let _running = [
         curl(&format!("http://{plain}{URI}?encoding=gzip"), "--http1.1"),

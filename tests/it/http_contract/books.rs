@@ -13,7 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::harness::{Live, PATIENCE, Server, eventually};
 use super::streams::Stream;
-use super::tls::{Files, Identity, greet, until};
+use super::tls::{self, greet, until};
+use crate::support::certificate::{Files, Identity};
 
 const URI: &str = "/v2/stream/recentchange";
 const PROXY: [u8; 4] = [127, 0, 0, 9];
@@ -209,7 +210,7 @@ async fn the_number_held_is_the_number_open_whatever_fails_aborts_or_breaks() {
         };
         let crowd = tidegate::gate::crowd::Crowd::new(crowd, live.metrics.clone());
         let live = live.counting(&crowd);
-        let over_tls = Files::of(&identity).serve(live.router.clone(), &live.metrics);
+        let over_tls = tls::serve(&Files::of(&identity), live.router.clone(), &live.metrics);
         let seed = rand::random();
         println!("seed {seed}");
         let rng = StdRng::seed_from_u64(seed);

@@ -2,7 +2,7 @@
 //! clients that are none.
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use h2::client::Builder;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
 use tidegate::http::Settings;
 use tidegate::http::listen::tls::Tls;
@@ -28,61 +28,20 @@ use tokio_rustls::client::TlsStream;
 use super::harness::{Live, PATIENCE, Reply, Server, eventually, front};
 use super::http2;
 use crate::support;
+use crate::support::certificate::{Files, Identity};
 use crate::support::gateway::Gateway;
 
 const STREAM: &str = "/v2/stream/recentchange";
 
-/// A certificate of its own, made now.
-pub(super) struct Identity {
-    cert: rcgen::Certificate,
-    key: String,
+fn tls(files: &Files, metrics: &Metrics) -> Tls {
+    let tls = Tls::load(&files.cert(), &files.key(), metrics).expect("a certificate");
+    tls.look_every(Duration::from_millis(20))
 }
 
-impl Identity {
-    pub(super) fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
-        Self { key: made.signing_key.serialize_pem(), cert: made.cert }
-    }
-
-    fn der(&self) -> CertificateDer<'static> {
-        self.cert.der().clone()
-    }
-}
-
-/// The files of a certificate.
-pub(super) struct Files {
-    dir: tempfile::TempDir,
-}
-
-impl Files {
-    pub(super) fn of(identity: &Identity) -> Self {
-        let files = Self { dir: tempfile::tempdir().expect("a folder") };
-        files.hold(identity);
-        files
-    }
-
-    fn hold(&self, identity: &Identity) {
-        std::fs::write(self.cert(), identity.cert.pem()).expect("write");
-        std::fs::write(self.key(), &identity.key).expect("write");
-    }
-
-    fn cert(&self) -> PathBuf {
-        self.dir.path().join("cert.pem")
-    }
-
-    fn key(&self) -> PathBuf {
-        self.dir.path().join("key.pem")
-    }
-
-    fn tls(&self, metrics: &Metrics) -> Tls {
-        let tls = Tls::load(&self.cert(), &self.key(), metrics).expect("a certificate");
-        tls.look_every(Duration::from_millis(20))
-    }
-
-    pub(super) fn serve(&self, router: Router, metrics: &Metrics) -> Server {
-        let tls = self.tls(metrics);
-        Server::with(router, |bound| bound.head_timeout(PATIENCE).tls(tls))
-    }
+/// Serves over TLS with the certificate in these files.
+pub(super) fn serve(files: &Files, router: Router, metrics: &Metrics) -> Server {
+    let tls = tls(files, metrics);
+    Server::with(router, |bound| bound.head_timeout(PATIENCE).tls(tls))
 }
 
 /// Connects and believes this certificate only.
@@ -137,7 +96,7 @@ fn failed(metrics: &Metrics, reason: &'static str) -> u64 {
 async fn a_stream_is_the_same_over_http_1_and_2_plain_and_over_tls() {
     let live = Live::for_many(4);
     let files = Files::of(&Identity::new());
-    let over_tls = files.serve(live.router.clone(), &live.metrics);
+    let over_tls = serve(&files, live.router.clone(), &live.metrics);
     let plain = format!("http://{}{STREAM}", live.server.addr);
     let secure = format!("https://{}{STREAM}", over_tls.addr);
     let ways = [
@@ -179,7 +138,7 @@ async fn a_stream_is_the_same_over_http_1_and_2_plain_and_over_tls() {
 #[tokio::test]
 async fn tls_1_2_and_1_3_are_spoken_and_alpn_chooses() {
     let identity = Identity::new();
-    let server = Files::of(&identity).serve(front(Settings::default()).0, &Metrics::new());
+    let server = serve(&Files::of(&identity), front(Settings::default()).0, &Metrics::new());
     for (version, spoken) in
         [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
     {
@@ -210,7 +169,7 @@ async fn tls_1_2_and_1_3_are_spoken_and_alpn_chooses() {
 #[tokio::test]
 async fn answers_to_no_request_are_problems_over_tls_too() {
     let identity = Identity::new();
-    let tls = Files::of(&identity).tls(&Metrics::new());
+    let tls = tls(&Files::of(&identity), &Metrics::new());
     let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_millis(500));
     let server = Server::with(front(Settings::default()).0, |b| patience(b).tls(tls));
     for (request, status, kind) in [
@@ -228,7 +187,7 @@ async fn a_new_certificate_is_served_to_the_next_and_who_is_there_stays() {
     let (old, new) = (Identity::new(), Identity::new());
     let live = Live::for_many(2);
     let files = Files::of(&old);
-    let server = files.serve(live.router.clone(), &live.metrics);
+    let server = serve(&files, live.router.clone(), &live.metrics);
     let mut before = greet(&server, &old).await.expect("greeted");
     before
         .write_all(format!("GET {STREAM} HTTP/1.1\r\nhost: t\r\n\r\n").as_bytes())
@@ -257,7 +216,7 @@ async fn a_new_certificate_is_served_to_the_next_and_who_is_there_stays() {
 async fn broken_files_change_nothing_and_whole_ones_after_them_do() {
     let (old, other, new) = (Identity::new(), Identity::new(), Identity::new());
     let files = Files::of(&old);
-    let server = files.serve(front(Settings::default()).0, &Metrics::new());
+    let server = serve(&files, front(Settings::default()).0, &Metrics::new());
     let breaks: [&dyn Fn(); 4] = [
         &|| std::fs::write(files.cert(), "no certificate").expect("write"),
         &|| std::fs::write(files.cert(), other.cert.pem()).expect("write"),
@@ -303,7 +262,7 @@ fn a_certificate_that_cannot_be_served_is_named_with_its_key_in_the_config() {
 #[tokio::test]
 async fn who_does_not_speak_tls_is_closed_and_counted() {
     let (identity, metrics) = (Identity::new(), Metrics::new());
-    let tls = Files::of(&identity).tls(&metrics);
+    let tls = tls(&Files::of(&identity), &metrics);
     let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_millis(300));
     let server = Server::with(front(Settings::default()).0, |b| patience(b).tls(tls));
     let mut plain = server.connect().await;
@@ -342,7 +301,7 @@ async fn a_client_that_takes_nothing_is_cut_over_tls_too() {
             std::future::ready(Body::from_stream(futures_util::stream::iter(endless)))
         };
         let identity = Identity::new();
-        let tls = Files::of(&identity).tls(&Metrics::new());
+        let tls = tls(&Files::of(&identity), &Metrics::new());
         let stall = |b: tidegate::http::listen::Bound| b.stall_timeout(Duration::from_millis(500));
         let router = Router::new().route("/endless", get(handler));
         let server = Server::with(router, |b| stall(b).head_timeout(PATIENCE).tls(tls));
@@ -368,7 +327,7 @@ async fn a_stream_over_tls_whose_client_takes_nothing_ends_as_stalled() {
     for alpn in ["http/1.1", "h2"] {
         let live = Live::for_many(1);
         let identity = Identity::new();
-        let tls = Files::of(&identity).tls(&live.metrics);
+        let tls = tls(&Files::of(&identity), &live.metrics);
         let server = Server::with(live.router.clone(), |bound| {
             bound.head_timeout(PATIENCE).stall_timeout(Duration::from_millis(500)).tls(tls)
         });
@@ -407,7 +366,7 @@ async fn a_stream_over_tls_whose_client_takes_nothing_ends_as_stalled() {
 async fn a_stop_ends_streams_over_tls_and_connections_that_say_nothing() {
     let identity = Identity::new();
     let live = Live::for_many(2);
-    let mut server = Files::of(&identity).serve(live.router.clone(), &live.metrics);
+    let mut server = serve(&Files::of(&identity), live.router.clone(), &live.metrics);
     // The first, so that it is accepted as soon as the next is.
     let mut mute = server.connect().await;
     let mut stream = greet(&server, &identity).await.expect("greeted");
