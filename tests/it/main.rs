@@ -21,7 +21,6 @@ mod kafka_source;
 mod load;
 mod log_commands;
 mod log_faults;
-mod moves;
 mod nginx;
 mod operators;
 mod positions;

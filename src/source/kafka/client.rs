@@ -216,7 +216,14 @@ impl Clients {
     }
 
     pub(super) fn tail(&self, watch: Watch) -> Result<BaseConsumer<Watch>, KafkaError> {
-        self.config(&[&CONSUMER, &TAIL]).create_with_context(watch)
+        let mut config = self.config(&[&CONSUMER, &TAIL]);
+        // Only so does the client tell of each new connection, and before anything comes over it.
+        // Its errors do not say it: one that ends in good order is none, and the same within 30 s is
+        // told once.
+        let more = self.base.get("debug").map(|more| format!("{more},"));
+        config.set("debug", more.unwrap_or_default() + "broker");
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        config.create_with_context(watch)
     }
 
     pub(super) fn history(&self, watch: Watch) -> Result<BaseConsumer<Watch>, KafkaError> {
@@ -300,8 +307,8 @@ impl Status {
     }
 }
 
-/// A connection of the tail's client has ended, and what comes over the next may be of another log
-/// under the same name: nothing is told before the topics were looked up once more.
+/// The tail's client has a new connection, and what comes over it may be of another log under the
+/// same name: nothing is told before the topics were looked up once more.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
     raised: AtomicU64,
@@ -374,9 +381,22 @@ impl Watch {
     }
 }
 
+/// What the client calls its line about a new connection.
+const CONNECTED: &str = "CONNECTED";
+
 impl ClientContext for Watch {
-    fn log(&self, _: RDKafkaLogLevel, fac: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", fac, message);
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        if fac == CONNECTED
+            && let Some(tail) = self.tail()
+        {
+            tail.doubt.raise();
+            tail.wake.notify_one();
+        }
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            tracing::trace!(target: "librdkafka", fac, message);
+        } else {
+            tracing::debug!(target: "librdkafka", fac, message);
+        }
     }
 
     fn stats(&self, stats: Statistics) {
@@ -410,7 +430,6 @@ impl ClientContext for Watch {
             *self.status.last_error.lock().expect("no holder panics") = Some(now);
         }
         let Some(tail) = self.tail() else { return };
-        tail.doubt.raise();
         tail.wake.notify_one();
         if all_down {
             let _ = tail.seen.send(Heard::Seen(Seen::AllDown));

@@ -20,8 +20,9 @@ use crate::source::{Loss, Source, SourceError, TailEvent, Watermarks};
 /// Looks in a row that do not find a topic before it is said to be gone. A broker that has just
 /// come up does not know all topics yet.
 const MISSING_LOOKS_MAX: u32 = 3;
-/// Partitions that are looked at side by side.
-const SIDE_BY_SIDE: usize = 8;
+/// Partitions that are looked at side by side. Those whose leader does not answer are among them, and
+/// the others are not to wait for them.
+const SIDE_BY_SIDE: usize = 64;
 
 /// Finds out what there is to read.
 pub(super) struct Survey<'a> {
