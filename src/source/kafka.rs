@@ -26,10 +26,12 @@ use super::{
     Fetched, NewRecord, Sink, SinkError, Source, SourceError, TailEvent, TopicInfo, Watermarks,
 };
 use crate::event::{Offset, Partition, TimestampMs, TopicName, TopicPartition};
+use crate::metrics::KafkaMetrics;
 
 mod brokers;
 mod client;
 mod control;
+mod counts;
 mod ffi;
 mod history;
 mod keeper;
@@ -42,6 +44,7 @@ mod watchdog;
 use client::{Clients, Kept, Status, Watch};
 pub use client::{KafkaConfigError, Settings};
 pub use control::KafkaControl;
+use counts::{Counts, Why};
 use history::Pool;
 use producer::Producer;
 
@@ -74,8 +77,19 @@ impl KafkaSource {
     /// # Errors
     /// A property that is not known, not accepted, or has a bad value.
     pub fn new(settings: Settings) -> Result<Arc<Self>, KafkaConfigError> {
+        Self::counted(settings, KafkaMetrics::default())
+    }
+
+    /// The same; what becomes of its clients is counted.
+    ///
+    /// # Errors
+    /// See `new`.
+    pub fn counted(
+        settings: Settings,
+        metrics: KafkaMetrics,
+    ) -> Result<Arc<Self>, KafkaConfigError> {
         let name = format!("kafka.{}", settings.name);
-        let clients = Clients::new(settings)?;
+        let clients = Clients::new(settings, Counts::new(metrics, &name))?;
         let status = Arc::new(Status::default());
         let make = |error: KafkaError| KafkaConfigError::Client(error.to_string());
         let look = Arc::new(Kept::default());
@@ -131,6 +145,20 @@ impl KafkaSource {
             }
         })
         .await
+    }
+
+    /// Remembers which brokers there are, before those that were given go.
+    async fn learn_brokers(&self, topic: &TopicName) {
+        let (clients, topic) = (self.clients.clone(), topic.clone());
+        let asked = self.ask(move |look| {
+            // Else the first statistics say them, half a second later.
+            if let Ok(found) = look.fetch_metadata(Some(topic.as_str()), LOOK_TIMEOUT) {
+                let brokers = found.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
+                clients.brokers().saw(brokers);
+            }
+            Ok(())
+        });
+        drop(asked.await);
     }
 
     /// The client for questions about settings, made at the first one.
@@ -264,7 +292,7 @@ impl Source for KafkaSource {
     /// All clients are made anew from it; nothing is lost by that.
     fn rebootstrap(&self, brokers: &[String]) -> bool {
         if self.clients.brokers().give(brokers.to_vec()) {
-            self.clients.renew();
+            self.clients.renew(Why::Brokers);
         }
         !brokers.is_empty()
     }

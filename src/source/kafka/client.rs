@@ -21,6 +21,7 @@ use rdkafka::{ClientContext, Statistics};
 use tokio::sync::Notify;
 
 use super::brokers::Brokers;
+use super::counts::{Counts, Why};
 use super::watchdog::{Leader, Seen};
 
 /// A cluster, as an operator says it.
@@ -136,13 +137,14 @@ const ERROR_KEPT: Duration = Duration::from_secs(30);
 pub(super) struct Clients {
     base: BTreeMap<String, String>,
     brokers: Arc<Brokers>,
+    counts: Counts,
     /// Counts how often all clients were to be made anew.
     age: Arc<AtomicU64>,
     dying: Arc<AtomicUsize>,
 }
 
 impl Clients {
-    pub(super) fn new(settings: Settings) -> Result<Self, KafkaConfigError> {
+    pub(super) fn new(settings: Settings, counts: Counts) -> Result<Self, KafkaConfigError> {
         let Settings { bootstrap, brokers_file, properties, .. } = settings;
         for (key, value) in &properties {
             if OWNED.contains(&key.as_str()) {
@@ -158,12 +160,17 @@ impl Clients {
         base.extend(COMMON.map(|(k, v)| (k.to_owned(), v.to_owned())));
         base.extend(properties);
         let brokers = Arc::new(Brokers::new(bootstrap, brokers_file)?);
-        Ok(Self { base, brokers, age: Arc::default(), dying: Arc::default() })
+        Ok(Self { base, brokers, counts, age: Arc::default(), dying: Arc::default() })
     }
 
     /// Where clients begin.
     pub(super) fn brokers(&self) -> &Brokers {
         &self.brokers
+    }
+
+    /// What is counted of them.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Which generation of clients is the present one.
@@ -172,7 +179,8 @@ impl Clients {
     }
 
     /// All clients are to be made anew, each before it is used next.
-    pub(super) fn renew(&self) {
+    pub(super) fn renew(&self, why: Why) {
+        self.counts.renewed(why);
         self.age.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -218,8 +226,8 @@ impl Clients {
     pub(super) fn tail(&self, watch: Watch) -> Result<BaseConsumer<Watch>, KafkaError> {
         let mut config = self.config(&[&CONSUMER, &TAIL]);
         // Only so does the client tell of each new connection, and before anything comes over it.
-        // Its errors do not say it: one that ends in good order is none, and the same within 30 s is
-        // told once.
+        // Its errors do not say it: an end in good order is none, and the same within 30 s is told
+        // once.
         let more = self.base.get("debug").map(|more| format!("{more},"));
         config.set("debug", more.unwrap_or_default() + "broker");
         config.set_log_level(RDKafkaLogLevel::Debug);
@@ -340,6 +348,8 @@ pub(super) struct Watch {
     status: Arc<Status>,
     /// The tail's client has somebody who watches it.
     tail: Option<TailWatch>,
+    /// Bytes that have come so far.
+    received: Arc<AtomicU64>,
     /// It was let go: what it says from now on is of no concern.
     is_over: Arc<AtomicBool>,
 }
@@ -351,6 +361,7 @@ pub(super) struct TailWatch {
     pub(super) doubt: Arc<Doubt>,
     /// Wakes who looks topics up.
     pub(super) wake: Arc<Notify>,
+    pub(super) counts: Counts,
 }
 
 /// What the tail's client reports.
@@ -364,11 +375,12 @@ pub(super) enum Heard {
 
 impl Watch {
     pub(super) fn new(status: &Arc<Status>) -> Self {
-        Self { status: Arc::clone(status), tail: None, is_over: Arc::default() }
+        let (received, is_over) = (Arc::default(), Arc::default());
+        Self { status: Arc::clone(status), tail: None, received, is_over }
     }
 
     pub(super) fn of_tail(status: &Arc<Status>, tail: TailWatch) -> Self {
-        Self { status: Arc::clone(status), tail: Some(tail), is_over: Arc::default() }
+        Self { tail: Some(tail), ..Self::new(status) }
     }
 
     /// The client is let go.
@@ -381,16 +393,20 @@ impl Watch {
     }
 }
 
-/// What the client calls its line about a new connection.
+/// What the client calls its line about a new connection, and the one about the list of brokers
+/// from which it begins again.
 const CONNECTED: &str = "CONNECTED";
+const REBOOTSTRAP: &str = "REBOOTSTRAP";
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        if fac == CONNECTED
-            && let Some(tail) = self.tail()
-        {
-            tail.doubt.raise();
-            tail.wake.notify_one();
+        match (fac, self.tail()) {
+            (CONNECTED, Some(tail)) => {
+                tail.doubt.raise();
+                tail.wake.notify_one();
+            }
+            (REBOOTSTRAP, Some(tail)) => tail.counts.rebootstrapped(),
+            _ => {}
         }
         if matches!(level, RDKafkaLogLevel::Debug) {
             tracing::trace!(target: "librdkafka", fac, message);
@@ -401,6 +417,9 @@ impl ClientContext for Watch {
 
     fn stats(&self, stats: Statistics) {
         let Some(tail) = self.tail() else { return };
+        let received = u64::try_from(stats.rx_bytes).unwrap_or(0);
+        let before = self.received.fetch_max(received, Ordering::AcqRel);
+        tail.counts.received(received.saturating_sub(before));
         // The others are where the client began, and the coordinator of a group that is not used.
         let named = stats.brokers.into_values().filter(|b| b.nodeid >= 0 && b.source == "learned");
         let (mut leaders, mut brokers) = (Vec::new(), Vec::new());
@@ -442,14 +461,16 @@ impl ConsumerContext for Watch {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::KafkaMetrics;
 
     fn with(key: &str, value: &str) -> Result<Clients, KafkaConfigError> {
-        Clients::new(Settings {
+        let settings = Settings {
             name: "main".into(),
             bootstrap: vec!["127.0.0.1:1".into()],
             brokers_file: None,
             properties: BTreeMap::from([(key.to_owned(), value.to_owned())]),
-        })
+        };
+        Clients::new(settings, Counts::new(KafkaMetrics::default(), "kafka.main"))
     }
 
     #[test]

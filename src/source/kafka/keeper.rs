@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::Notify;
 
 use super::client::{Clients, Heard, Kept, Status, Watch};
+use super::counts::Why;
 use super::tail::{Positions, Turn};
 use super::watchdog::{Order, Reading, Seen, Watchdog};
 use crate::event::{Offset, TopicPartition};
@@ -64,6 +65,7 @@ impl Keeper {
         let begun = Instant::now();
         let mut dog = Watchdog::default();
         let (mut looked, mut quiet) = (Instant::now(), Quiet::default());
+        let mut silent = self.clients.counts().silent();
         while !self.stop.load(Ordering::Acquire) {
             let heard = match seen.recv_timeout(TICK) {
                 Ok(heard) => heard,
@@ -71,8 +73,15 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let seen = match heard {
-                Heard::Seen(seen) => seen,
+                Heard::Seen(seen) => {
+                    if seen == Seen::LetGo {
+                        silent.are(0);
+                    }
+                    seen
+                }
                 Heard::Stats(leaders, brokers) => {
+                    self.clients.counts().brokers(brokers.len());
+                    silent.are(leaders.iter().filter(|leader| !leader.answers()).count());
                     self.clients.brokers().saw(brokers);
                     Seen::Stats(leaders)
                 }
@@ -83,7 +92,7 @@ impl Keeper {
             }
             looked = Instant::now();
             if self.clients.brokers().look() {
-                self.clients.renew();
+                self.clients.renew(Why::Brokers);
                 self.wake.notify_one();
             }
             for seen in self.marks(&dog, &mut quiet) {
@@ -102,7 +111,8 @@ impl Keeper {
 
     fn obey(&self, order: Order) {
         match order {
-            Order::LetGo => {
+            Order::LetGo(why) => {
+                self.clients.counts().renewed(why);
                 self.turn(Turn::LetGo);
                 self.wake.notify_one();
             }
@@ -132,7 +142,7 @@ impl Keeper {
     fn renew_all(&self) {
         if self.clients.may_renew() {
             tracing::info!("all clients are made anew, from the present list of brokers");
-            self.clients.renew();
+            self.clients.renew(Why::Unreachable);
         }
         if let Some(cause) = self.status.last_error() {
             // Whoever shows the cause shows the present one.

@@ -16,6 +16,7 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::client::{Clients, Heard, Status, TailWatch, Watch};
+use super::counts::Why;
 use super::history::record;
 use super::keeper::Shown;
 use super::tail::{Followed, Holds, Positions, Turn};
@@ -232,6 +233,7 @@ impl Reader {
         while let Some(turn) = next {
             if let Err(error) = self.turn(turn)? {
                 tracing::warn!(%error, "the tail's client does not take a partition");
+                self.clients.counts().renewed(Why::Refused);
                 self.let_go();
             }
             next = self.turns.try_recv().ok();

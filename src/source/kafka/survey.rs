@@ -20,8 +20,8 @@ use crate::source::{Loss, Source, SourceError, TailEvent, Watermarks};
 /// Looks in a row that do not find a topic before it is said to be gone. A broker that has just
 /// come up does not know all topics yet.
 const MISSING_LOOKS_MAX: u32 = 3;
-/// Partitions that are looked at side by side. Those whose leader does not answer are among them, and
-/// the others are not to wait for them.
+/// Partitions that are looked at side by side. Those whose leader does not answer are among them,
+/// and the others are not to wait for them.
 const SIDE_BY_SIDE: usize = 64;
 
 /// Finds out what there is to read.
@@ -80,6 +80,9 @@ impl<'a> Survey<'a> {
                 return Look { found: Err(error), settles_doubts: false };
             }
         };
+        if let (false, Some(topic)) = (self.surveyed, self.topics.first()) {
+            self.source.learn_brokers(topic).await;
+        }
         let (mut open, mut settles_doubts) = (Vec::new(), true);
         for (topic, found) in described {
             if found.is_some() {

@@ -121,7 +121,8 @@ pub(super) async fn run(
     let lost = Arc::new(AtomicBool::new(false));
     let (holds, shown) = (Arc::<Holds>::default(), Arc::<Shown>::default());
     let wake = Arc::new(Notify::new());
-    let watch = TailWatch { seen, doubt: Arc::default(), wake: Arc::clone(&wake) };
+    let counts = source.clients.counts().clone();
+    let watch = TailWatch { seen, doubt: Arc::default(), wake: Arc::clone(&wake), counts };
     let keeper = Keeper {
         clients: source.clients.clone(),
         status: Arc::clone(&source.status),

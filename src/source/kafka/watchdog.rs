@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::counts::Why;
 use crate::event::{Offset, TopicPartition};
 
 /// A broker that leads something of ours answers each fetch within 0.1 s, also when there is
@@ -45,6 +46,13 @@ const BEHIND_LONG: Duration = Duration::from_secs(15);
 pub(super) struct Leader {
     /// Since when it has said nothing; `None`: there is no connection.
     pub(super) silent: Option<Duration>,
+}
+
+impl Leader {
+    /// Whether it is heard of as often as it should be.
+    pub(super) fn answers(&self) -> bool {
+        self.silent.is_some_and(|silent| silent < FRESH)
+    }
 }
 
 /// What is seen.
@@ -87,7 +95,7 @@ pub(super) struct Reading {
 pub(super) enum Order {
     /// Let the client go. The next look-up holds all positions against their logs, and the reader
     /// begins anew there.
-    LetGo,
+    LetGo(Why),
     /// Say that the source cannot be reached, and why as far as it is known here.
     Unreachable(String),
     /// Say that it can be.
@@ -142,7 +150,9 @@ impl Watchdog {
             Seen::Began => (self.reads, self.heard) = (true, now),
             Seen::LetGo => self.let_go(),
             Seen::Stats(leaders) if self.reads => self.stats(now, reading, &leaders, &mut orders),
-            Seen::AllDown if self.reads => self.go_down(now, "all brokers are down", &mut orders),
+            Seen::AllDown if self.reads => {
+                self.go_down(now, (Why::AllDown, "all brokers are down"), &mut orders);
+            }
             Seen::Stats(_) | Seen::AllDown | Seen::Tick => {}
             Seen::Looked(looked) => self.looked(now, looked, &mut orders),
             Seen::Marks { tp, next, end } => self.marks(now, tp, (next, end), &mut orders),
@@ -180,13 +190,12 @@ impl Watchdog {
             (self.stale, self.one_stale) = (None, None);
             return;
         }
-        let is_fresh = |leader: &Leader| leader.silent.is_some_and(|silent| silent < FRESH);
-        let fresh = leaders.iter().filter(|leader| is_fresh(leader)).count();
+        let fresh = leaders.iter().filter(|leader| leader.answers()).count();
         if fresh == 0 {
             let stale = self.stale.get_or_insert(Stale { since: now, looks: 0 });
             stale.looks += 1;
             if stale.looks >= STALE_LOOKS && now.saturating_sub(stale.since) >= STALE_MAX {
-                self.go_down(now, "no broker answers", orders);
+                self.go_down(now, (Why::NoAnswer, "no broker answers"), orders);
             }
             return;
         }
@@ -214,13 +223,13 @@ impl Watchdog {
         self.looks_failed = self.looks_failed.saturating_add(1);
         let answers = self.fresh.is_some_and(|at| now.saturating_sub(at) < STALE_MAX);
         if !answers && (self.looks_failed >= LOOKS_FAILED_MAX || !self.has_looked) {
-            self.go_down(now, &cause, orders);
+            self.go_down(now, (Why::LookUps, &cause), orders);
         }
     }
 
-    fn go_down(&mut self, now: Duration, cause: &str, orders: &mut Vec<Order>) {
+    fn go_down(&mut self, now: Duration, (why, cause): (Why, &str), orders: &mut Vec<Order>) {
         if self.reads {
-            orders.push(Order::LetGo);
+            orders.push(Order::LetGo(why));
             self.let_go();
         }
         if self.down.is_none() {
@@ -247,7 +256,7 @@ impl Watchdog {
         }
         let long = now.saturating_sub(behind.since);
         if long >= BEHIND_LONG {
-            orders.push(Order::LetGo);
+            orders.push(Order::LetGo(Why::Behind));
             self.let_go();
         } else if long >= BEHIND_MAX && !behind.was_assigned {
             behind.was_assigned = true;
@@ -261,7 +270,7 @@ impl Watchdog {
             self.behind.values_mut().for_each(|behind| behind.since = now);
         }
         if self.reads && now.saturating_sub(self.heard) > SILENT_MAX {
-            orders.push(Order::LetGo);
+            orders.push(Order::LetGo(Why::Stuck));
             self.let_go();
         }
         if let Some(renewed) = self.down
@@ -321,7 +330,8 @@ mod tests {
             let mut dog = reading();
             assert_eq!(stats(&mut dog, 500, 5000, &[FRESH_ONE]), []);
             let orders = stats(&mut dog, 5500, 9000, &leaders);
-            let down = [(7500, Order::LetGo), (7500, unreachable("no broker answers"))];
+            let down =
+                [(7500, Order::LetGo(Why::NoAnswer)), (7500, unreachable("no broker answers"))];
             assert_eq!(orders, down);
             assert_eq!(dog.see(ms(9100), READS, Seen::Looked(Ok(()))), [Order::Reachable]);
         }
@@ -354,7 +364,7 @@ mod tests {
     #[test]
     fn all_brokers_down_is_believed_at_once_and_said_once() {
         let mut dog = reading();
-        let down = [Order::LetGo, unreachable("all brokers are down")];
+        let down = [Order::LetGo(Why::AllDown), unreachable("all brokers are down")];
         assert_eq!(dog.see(ms(10), READS, Seen::AllDown), down);
         assert_eq!(dog.see(ms(20), READS, Seen::AllDown), []);
         assert_eq!(dog.see(ms(30), READS, Seen::LetGo), []);
@@ -394,7 +404,7 @@ mod tests {
         assert_eq!(dog.see(ms(500), READS, failed()), []);
         assert_eq!(dog.see(ms(600), READS, Seen::Looked(Ok(()))), []);
         assert_eq!(dog.see(ms(700), READS, failed()), []);
-        let down = [Order::LetGo, unreachable("no answer")];
+        let down = [Order::LetGo(Why::LookUps), unreachable("no answer")];
         assert_eq!(dog.see(ms(800), READS, failed()), down);
         // Who has never found anything does not wait for a second time.
         let mut dog = Watchdog::default();
@@ -406,10 +416,10 @@ mod tests {
         let mut dog = reading();
         assert_eq!(stats(&mut dog, 500, 1000, &[FRESH_ONE]), []);
         assert_eq!(dog.see(ms(4000), READS, Seen::Tick), []);
-        assert_eq!(dog.see(ms(4001), READS, Seen::Tick), [Order::LetGo]);
+        assert_eq!(dog.see(ms(4001), READS, Seen::Tick), [Order::LetGo(Why::Stuck)]);
         assert_eq!(dog.see(ms(9000), READS, Seen::Tick), [], "once");
         assert_eq!(dog.see(ms(9100), READS, Seen::Began), []);
-        assert_eq!(dog.see(ms(12_101), READS, Seen::Tick), [Order::LetGo]);
+        assert_eq!(dog.see(ms(12_101), READS, Seen::Tick), [Order::LetGo(Why::Stuck)]);
     }
 
     #[test]
@@ -433,7 +443,7 @@ mod tests {
         for at in [28_000, 30_000, 32_000, 34_000, 35_900] {
             assert_eq!(marks(at, 20, 22), []);
         }
-        assert_eq!(marks(36_000, 20, 22), [Order::LetGo]);
+        assert_eq!(marks(36_000, 20, 22), [Order::LetGo(Why::Behind)]);
     }
 
     fn any_seen() -> impl Strategy<Value = Seen> {
@@ -471,7 +481,7 @@ mod tests {
                 let orders = dog.see(ms(now), Reading { waits, ..READS }, seen);
                 for order in orders {
                     match order {
-                        Order::LetGo => prop_assert!(std::mem::replace(&mut reads, false)),
+                        Order::LetGo(_) => prop_assert!(std::mem::replace(&mut reads, false)),
                         Order::Unreachable(_) => {
                             prop_assert!(!std::mem::replace(&mut is_down, true));
                         }

@@ -2,9 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::world::{LIVELY, Readers, Writer, block_on, wait_for_refusal, wait_for_service};
+use serde_json::json;
+
+use super::world::{
+    LIVELY, Readers, Writer, block_on, renewals, wait_for_refusal, wait_for_service,
+};
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::kafka::cluster::{Broker, Cluster};
+use crate::support::prometheus;
 use crate::support::sse::{Bytes, get};
 
 const PATH: &str = "/v2/stream/s?id=first";
@@ -18,6 +24,29 @@ fn assert_lives(still: &mut Bytes) {
     assert!(chunk.starts_with(b":"), "{}", String::from_utf8_lossy(&chunk));
 }
 
+/// Whether operators are told, by `/admin/health` and by the alerts of both teams.
+fn is_said(gateway: &Gateway) -> bool {
+    let health = gateway.health();
+    let source = &health["sources"][0];
+    let critical = [&source["name"], &source["level"], &source["cause"]];
+    let alerts = prometheus::shared().alerts(gateway.admin());
+    let teams = alerts.iter().filter(|alert| {
+        let is_it = alert.label("alertname") == "TidegateSourceUnreachable";
+        is_it && alert.fires && alert.label("name") == "kafka.main"
+    });
+    let mut teams: Vec<_> = teams.map(|alert| alert.label("team")).collect();
+    teams.sort_unstable();
+    critical == [&json!("kafka.main"), &json!("critical"), &json!("unreachable")]
+        && teams == ["kafka", "service"]
+}
+
+/// Whether nobody is told anything any more.
+fn is_cleared(gateway: &Gateway) -> bool {
+    let mut alerts = prometheus::shared().alerts(gateway.admin()).into_iter();
+    gateway.health()["service"]["level"] == "ok"
+        && alerts.all(|a| a.label("severity") != "critical")
+}
+
 #[test]
 fn all_brokers_go_and_come_back_and_who_was_there_goes_on() {
     let mut cluster = Cluster::with_links(2);
@@ -27,6 +56,7 @@ fn all_brokers_go_and_come_back_and_who_was_there_goes_on() {
     let gateway = Gateway::kafka(cluster.address(1), &streams, LIVELY);
     let writer = Writer::start(cluster.producer(&[]), "eqiad.gone", 2);
     wait_for_service(&gateway, PATH);
+    prometheus::shared().scrapes(gateway.admin());
     let readers = Readers::start(&gateway, PATH);
     let still = get(gateway.public(), "/v2/stream/still", &[]).expect("answered");
     let mut still = still.bytes();
@@ -50,18 +80,24 @@ fn all_brokers_go_and_come_back_and_who_was_there_goes_on() {
         let reachable = gateway.metric("tidegate_source_reachable");
         assert!(reachable.abs() < 0.1, "{name}: the metric says {reachable}");
         wait_for_refusal(&gateway, "/v2/stream/s?since=0");
-        // Once past the time at which all clients are made anew.
-        let long = if name == "frozen" { 13 } else { 3 };
-        let known = Instant::now();
-        while begun.elapsed() < Duration::from_secs(13) && known.elapsed().as_secs() < long {
+        // Once until operators are told, once past the time at which all clients are made anew.
+        let (known, renewed) = (Instant::now(), renewals(&gateway, "unreachable"));
+        eventually("it lasts", || {
             assert_lives(&mut still);
-        }
+            match name {
+                "killed" => is_said(&gateway),
+                "frozen" => renewals(&gateway, "unreachable") > renewed,
+                _ => known.elapsed() > Duration::from_secs(3),
+            }
+        });
+        println!("{name}: ends after {:?}", begun.elapsed());
         cluster.all(end);
         cluster.topics().wait_for_brokers(2);
         let back = Instant::now();
         readers.go_on();
         println!("{name}: back, events again after {:?}", back.elapsed());
         wait_for_service(&gateway, PATH);
+        eventually("nobody is told any more", || is_cleared(&gateway));
     }
-    readers.finish(&writer.finish());
+    readers.finish(writer);
 }

@@ -62,7 +62,10 @@ fn a_password_that_is_not_taken_is_said_and_when_it_is_taken_again_nothing_is_lo
     restart(&mut node, "second");
     write(1);
     wait_for_refusal(&gateway, PATH);
-    eventually("the cause is said", || gateway.log().to_lowercase().contains("authentication"));
+    eventually("the cause is said", || {
+        let says = gateway.health()["sources"][0]["says"].to_string();
+        says.to_lowercase().contains("authentication")
+    });
     restart(&mut node, "first");
     write(2);
     for n in [1, 2] {

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::world::{LIVELY, Readers, Writer, block_on, wait_for_refusal, wait_for_service};
+use super::world::{
+    LIVELY, Readers, Writer, block_on, renewals, wait_for_refusal, wait_for_service,
+};
 use crate::support::gateway::Gateway;
 use crate::support::kafka::cluster::Cluster;
+use crate::support::prometheus;
 
 const PATH: &str = "/v2/stream/s?id=first";
 
@@ -28,6 +31,7 @@ fn brokers_are_replaced_one_by_one_and_all_at_once_and_nobody_notices() {
     let gateway = Gateway::clusters(&clusters, &[("s", &["eqiad.moved"])], LIVELY);
     let writer = Writer::start(cluster.producer(&[]), "eqiad.moved", 3);
     wait_for_service(&gateway, PATH);
+    prometheus::shared().scrapes(gateway.admin());
     let readers = Readers::start(&gateway, PATH);
 
     // One by one: the next comes, takes over, and the old one goes for good.
@@ -56,6 +60,10 @@ fn brokers_are_replaced_one_by_one_and_all_at_once_and_nobody_notices() {
     );
     cluster.brokers[&frozen].node.thaw();
     cluster.wait_until_whole();
+    let of = format!("severity=\"critical\",instance=\"{}\"", gateway.admin());
+    let fired = format!("count_over_time(ALERTS{{alertstate=\"firing\",{of}}}[1h])");
+    let fired = prometheus::shared().query(&fired);
+    assert!(fired.is_empty(), "nobody is called for what is absorbed: {fired:?}");
 
     // All at once: while it does not look, everything goes elsewhere.
     gateway.freeze();
@@ -70,8 +78,9 @@ fn brokers_are_replaced_one_by_one_and_all_at_once_and_nobody_notices() {
     let begun = Instant::now();
     write_list(&file, &cluster.bootstrap());
     readers.go_on();
+    assert!(renewals(&gateway, "brokers_changed") >= 1.0);
     println!("the list changed: events again after {:?}", begun.elapsed());
     let served = wait_for_service(&gateway, PATH);
     println!("and who comes is served after {served:?} more");
-    readers.finish(&writer.finish());
+    readers.finish(writer);
 }

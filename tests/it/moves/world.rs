@@ -2,7 +2,8 @@
 //! connection through everything, some that are cut and come back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,39 +23,49 @@ pub fn block_on<T>(what: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(what)
 }
 
-/// Writes into a topic, 200 records a second.
+/// Writes into a topic, 200 records a second; and some more when all that counts is written, so that
+/// who waits for an event learns that it was the last.
 pub struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Ledger>,
+    stop: Sender<()>,
+    written: Receiver<Ledger>,
+    thread: JoinHandle<()>,
 }
 
 impl Writer {
     /// Begins.
     #[must_use]
     pub fn start(records: Records, topic: &str, partitions: i32) -> Self {
-        let (stop, topic) = (Arc::new(AtomicBool::new(false)), topic.to_owned());
-        let stopped = Arc::clone(&stop);
+        let (stop, stopped) = mpsc::channel();
+        let (tell, written) = mpsc::channel();
+        let topic = topic.to_owned();
         let thread = std::thread::spawn(move || {
             let mut n = 0;
-            while !stopped.load(Ordering::Acquire) {
-                let value = format!(r#"{{"n":{n},"text":"{}"}}"#, "x".repeat(n % 300));
-                let partition = i32::try_from(n).expect("few") % partitions;
-                let value = Some(value.as_bytes());
-                records.send(&topic, New { partition, value, ..New::default() });
-                n += 1;
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            let mut write_until_told = |pause: Duration| {
+                while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                    let value = format!(r#"{{"n":{n},"text":"{}"}}"#, "x".repeat(n % 300));
+                    let partition = i32::try_from(n).expect("few") % partitions;
+                    let value = Some(value.as_bytes());
+                    records.send(&topic, New { partition, value, ..New::default() });
+                    n += 1;
+                }
+            };
+            write_until_told(Duration::from_millis(5));
             records.flush();
-            records.acknowledged().into_iter().collect()
+            let _ = tell.send(records.acknowledged().into_iter().collect());
+            write_until_told(Duration::from_millis(50));
         });
-        Self { stop, thread }
+        Self { stop, written, thread }
     }
 
-    /// Stops; what was acknowledged.
-    #[must_use]
-    pub fn finish(self) -> Ledger {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the writer does not panic")
+    /// What was acknowledged so far. What is written from now on does not count.
+    fn written(&self) -> Ledger {
+        self.stop.send(()).expect("the writer does not panic");
+        self.written.recv().expect("the writer does not panic")
+    }
+
+    fn end(self) {
+        drop(self.stop);
+        self.thread.join().expect("the writer does not panic");
     }
 }
 
@@ -116,17 +127,19 @@ impl Readers {
 
     /// Lets them come to the end. Nothing may be lost or repeated, and no connection may have been
     /// given up.
-    pub fn finish(self, ledger: &Ledger) {
-        self.goal.set(checker::goal(ledger)).expect("set once");
+    pub fn finish(self, writer: Writer) {
+        let ledger = writer.written();
+        self.goal.set(checker::goal(&ledger)).expect("set once");
         let (mut sum, readers) = (Report::default(), self.steady.len());
         for (n, thread) in self.steady.into_iter().chain(self.cut).enumerate() {
             let trace = thread.join().expect("the reader does not panic");
-            let report = checker::check(&trace, ledger);
+            let report = checker::check(&trace, &ledger);
             assert!(report.is_clean(), "reader {n}: {report:?}");
             assert!(report.deliveries > 100, "reader {n}: {report:?}");
             assert!(n >= readers || trace.connections == 1, "a stream has ended: {n}");
             sum.deliveries += report.deliveries;
         }
+        writer.end();
         println!("{sum:?}");
     }
 }
@@ -158,4 +171,9 @@ pub fn wait_for_service(gateway: &Gateway, path: &str) -> Duration {
         response.status == 200
     });
     begun.elapsed()
+}
+
+/// Times that clients were made anew for this cause.
+pub fn renewals(gateway: &Gateway, cause: &str) -> f64 {
+    gateway.metric_of("tidegate_kafka_renewals_total", &format!("cause=\"{cause}\""))
 }
