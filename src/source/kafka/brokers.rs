@@ -85,8 +85,8 @@ impl Brokers {
 
     /// The cluster names these.
     pub(super) fn saw(&self, brokers: impl IntoIterator<Item = String>) {
-        let seen: BTreeSet<_> =
-            brokers.into_iter().filter(|b| is_broker(b)).take(SEEN_MAX).collect();
+        let brokers = brokers.into_iter().filter(|broker| is_broker(broker));
+        let seen: BTreeSet<_> = brokers.map(bracketed).take(SEEN_MAX).collect();
         if !seen.is_empty() {
             self.lock().seen = seen;
         }
@@ -94,6 +94,16 @@ impl Brokers {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
+    }
+}
+
+/// An IPv6 address as it can be told from its port; the cluster names it without brackets.
+fn bracketed(broker: String) -> String {
+    match broker.rsplit_once(':') {
+        Some((host, port)) if host.contains(':') && !host.starts_with('[') => {
+            format!("[{host}]:{port}")
+        }
+        _ => broker,
     }
 }
 
@@ -166,8 +176,8 @@ mod tests {
         brokers.saw(["b:2".to_owned(), "a:1".to_owned(), "nonsense".to_owned()]);
         assert_eq!(brokers.list(), "a:1,b:2");
         brokers.saw([]);
-        brokers.saw(["c:3".to_owned()]);
-        assert_eq!(brokers.list(), "a:1,c:3");
+        brokers.saw(["c:3".to_owned(), "fe80::1:9092".to_owned(), "[::1]:9092".to_owned()]);
+        assert_eq!(brokers.list(), "a:1,[::1]:9092,[fe80::1]:9092,c:3");
         assert!(!brokers.give(vec!["a:1".into()]));
         assert!(!brokers.give(Vec::new()));
         assert!(brokers.give(vec!["d:4".into()]));

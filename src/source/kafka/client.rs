@@ -41,7 +41,10 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KafkaConfigError {
     /// Exactness depends on it.
-    #[error("properties.\"{0}\" is not accepted: no event would be exact with another value")]
+    #[error(
+        "properties.\"{0}\" is not accepted: that events are exact, or that a silent broker is \
+             found, depends on its value"
+    )]
     Owned(String),
     /// librdkafka does not take it.
     #[error("properties.\"{key}\": found \"{value}\"; {says}")]
@@ -67,7 +70,7 @@ pub enum KafkaConfigError {
 }
 
 /// Properties that an operator cannot change.
-const OWNED: [&str; 9] = [
+const OWNED: [&str; 11] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "auto.offset.reset",
@@ -77,6 +80,9 @@ const OWNED: [&str; 9] = [
     "isolation.level",
     "enable.idempotence",
     "acks",
+    // By these the watchdog tells who is silent.
+    "fetch.wait.max.ms",
+    "statistics.interval.ms",
 ];
 
 const COMMON: [(&str, &str); 10] = [

@@ -3,7 +3,6 @@
 //! Decides nothing about where to read: that is the survey's. It keeps back what it has read while
 //! there is doubt whether the topics are still those that they were.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -24,7 +23,9 @@ use super::watchdog::Seen;
 use crate::event::{Offset, Record, TopicName, TopicPartition};
 use crate::source::{Loss, TailEvent};
 
-/// How long the reader waits for a word at a time, while it may not read and while it may not tell.
+/// How long the reader waits for a record at a time.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// How long it waits for a word at a time, while it may not read and while it may not tell.
 const HELD_WAIT: Duration = Duration::from_millis(100);
 const DOUBT_WAIT: Duration = Duration::from_millis(10);
 /// Records told at once, in number and bytes.
@@ -46,8 +47,24 @@ pub(super) struct Reader {
     /// Of the clients when this one was made.
     pub(super) age: u64,
     pub(super) client: Option<Arc<BaseConsumer<Watch>>>,
-    /// Partitions that go on elsewhere since the last poll.
-    pub(super) reopened: BTreeSet<TopicPartition>,
+    pub(super) got: Got,
+}
+
+/// What was read and is not told yet. What goes on elsewhere meanwhile is taken out again.
+#[derive(Default)]
+pub(super) struct Got {
+    records: Vec<(TopicPartition, Record)>,
+    bytes: usize,
+    /// A partition was read to its end.
+    ends: bool,
+    /// A partition stops.
+    is_lost: bool,
+}
+
+impl Got {
+    fn is_full(&self) -> bool {
+        self.records.len() >= BATCH.0 || self.bytes >= BATCH.1
+    }
 }
 
 /// Nobody listens any more.
@@ -156,6 +173,7 @@ impl Reader {
             old.context().end();
             self.clients.bury(old);
         }
+        self.got = Got::default();
         self.watch.wake.notify_one();
     }
 
@@ -166,33 +184,16 @@ impl Reader {
 
     /// Takes what it is told, then reads for a moment.
     fn round(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), Closed> {
-        self.reopened.clear();
         self.next_turn(Duration::ZERO)?;
         if self.client.is_none() {
             return Ok(());
         }
-        let (mut batch, mut ends, mut is_lost) = (Vec::new(), false, false);
-        let (mut bytes, mut wait) = (0, Duration::from_millis(50));
-        while batch.len() < BATCH.0 && bytes < BATCH.1 {
-            match consumer.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
-                    let topic = TopicName::new(message.topic()).expect("Kafka's own name");
-                    let record = record(&message);
-                    bytes += record.size_bytes();
-                    batch.push((TopicPartition::new(topic, message.partition()), record));
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => ends = true,
-                Some(Err(error)) => is_lost |= stops(&error),
-            }
-            wait = Duration::ZERO;
-        }
-        self.reopened.clear();
-        if !self.settled()? {
+        self.poll(consumer, POLL_WAIT);
+        if !self.settled(consumer)? {
             return Ok(());
         }
-        batch.retain(|(tp, _)| !self.reopened.contains(tp));
-        self.tell_records(batch)?;
+        let Got { records, ends, is_lost, .. } = std::mem::take(&mut self.got);
+        self.tell_records(records)?;
         if is_lost {
             // Only now: it stands where it has stopped.
             self.find_out();
@@ -203,13 +204,35 @@ impl Reader {
         Ok(())
     }
 
+    /// Takes what the client has; waits for the first for so long.
+    fn poll(&mut self, consumer: &BaseConsumer<Watch>, mut wait: Duration) {
+        let got = &mut self.got;
+        while !got.is_full() {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let topic = TopicName::new(message.topic()).expect("Kafka's own name");
+                    let record = record(&message);
+                    got.bytes += record.size_bytes();
+                    got.records.push((TopicPartition::new(topic, message.partition()), record));
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => got.ends = true,
+                Some(Err(error)) => got.is_lost |= stops(&error),
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
     /// Waits until it is known that the topics are still those that they were. False: the client is
     /// gone meanwhile, and what it gave is read again.
-    fn settled(&mut self) -> Result<bool, Closed> {
+    fn settled(&mut self, consumer: &BaseConsumer<Watch>) -> Result<bool, Closed> {
         let doubt = Arc::clone(&self.watch.doubt);
         while doubt.is_open() {
-            self.shown.waits.store(true, Ordering::Release);
-            self.next_turn(DOUBT_WAIT)?;
+            // As long as there is room the client is asked, or it could not say that it is lost.
+            let is_full = self.got.is_full();
+            self.shown.waits.store(is_full, Ordering::Release);
+            self.poll(consumer, DOUBT_WAIT);
+            self.next_turn(if is_full { DOUBT_WAIT } else { Duration::ZERO })?;
             let is_over = self.stop.load(Ordering::Acquire) || self.age != self.clients.age();
             if self.client.is_none() || is_over {
                 break;
@@ -277,14 +300,12 @@ impl Reader {
                 let holds = self.holds.now();
                 self.positions.lock().expect("no holder panics").retain(|tp, at| {
                     let stays = tp.topic != topic;
-                    if !stays {
-                        self.reopened.insert(tp.clone());
-                    }
                     if !stays && at.checked == holds {
                         list.add_partition(tp.topic.as_str(), tp.partition.0);
                     }
                     stays
                 });
+                self.got.records.retain(|(tp, _)| tp.topic != topic);
                 self.tell(TailEvent::Gone { topic })?;
                 Ok(self.client.as_ref().map_or(Ok(()), |c| c.incremental_unassign(&list)))
             }
@@ -309,14 +330,13 @@ impl Reader {
         at: Followed,
         is_assigned: bool,
     ) -> Result<(), KafkaError> {
-        let outcome = match &self.client {
+        self.got.records.retain(|(of, _)| *of != tp);
+        match &self.client {
             Some(client) if at.checked == self.holds.now() => {
                 assign(client, &tp, at.next, is_assigned)
             }
             _ => Ok(()),
-        };
-        self.reopened.insert(tp);
-        outcome
+        }
     }
 
     /// Tells records in runs of one partition, in the order in which they came.

@@ -12,7 +12,7 @@
 //! only reads. The positions belong to no client: from them one is made anew, once the survey has
 //! held each of them against its log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use super::KafkaSource;
 use super::client::{Heard, TailWatch};
 use super::keeper::{Keeper, Shown};
-use super::reader::Reader;
+use super::reader::{Got, Reader};
 use super::survey::{Look, Survey};
 use super::watchdog::Seen;
 use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
@@ -146,7 +146,7 @@ pub(super) async fn run(
         stop,
         age: 0,
         client: None,
-        reopened: BTreeSet::new(),
+        got: Got::default(),
     };
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let begun = thread("kafka-keeper").spawn(move || keeper.run(&heard));
