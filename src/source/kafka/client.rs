@@ -466,13 +466,21 @@ impl ConsumerContext for Watch {}
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use rdkafka::consumer::Consumer;
+
     use super::*;
     use crate::metrics::KafkaMetrics;
 
     fn with(key: &str, value: &str) -> Result<Clients, KafkaConfigError> {
+        at("127.0.0.1:1", (key, value))
+    }
+
+    fn at(broker: &str, (key, value): (&str, &str)) -> Result<Clients, KafkaConfigError> {
         let settings = Settings {
             name: "main".into(),
-            bootstrap: vec!["127.0.0.1:1".into()],
+            bootstrap: vec![broker.to_owned()],
             brokers_file: None,
             properties: BTreeMap::from([(key.to_owned(), value.to_owned())]),
         };
@@ -499,5 +507,27 @@ mod tests {
         assert!(clients.history(Watch::new(&status)).is_ok());
         assert!(clients.admin(Watch::new(&status)).is_ok());
         assert!(clients.producer(Watch::new(&status)).is_ok());
+    }
+
+    #[test]
+    fn each_new_connection_is_a_doubt_also_where_all_end_in_the_same_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        // Takes every call and hangs up; it ends with the tests.
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+        let clients = at(&address, ("security.protocol", "plaintext")).expect("fine");
+        let (seen, _heard) = std::sync::mpsc::channel();
+        let doubt = Arc::<Doubt>::default();
+        let (wake, counts) = (Arc::default(), clients.counts().clone());
+        let watch = TailWatch { seen, doubt: Arc::clone(&doubt), wake, counts };
+        let client = clients.tail(Watch::of_tail(&Arc::default(), watch)).expect("made");
+        let until = Instant::now() + Duration::from_secs(60);
+        for n in 0..4 {
+            while !doubt.is_open() {
+                assert!(Instant::now() < until, "{n} connections");
+                let _ = client.poll(Duration::from_millis(20));
+            }
+            doubt.settle(doubt.so_far());
+        }
     }
 }

@@ -110,7 +110,7 @@ async fn a_topic_made_anew_behind_a_cut_is_read_from_its_beginning_and_new_parti
     // lucky.
     let link = cluster.brokers[&1].link.as_ref().expect("it has one");
     let mut records = records;
-    for round in 1..=6 {
+    for round in 1..=4 {
         link.hold();
         link.cut();
         ours.delete(topic).await;
