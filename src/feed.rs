@@ -69,7 +69,7 @@ pub struct SourceState {
 pub struct Settings {
     /// Bytes of frames in each feed's ring.
     pub ring_bytes: usize,
-    /// Bytes of raw records in memory, all partitions together.
+    /// Bytes of records and their lines in memory, all partitions together.
     pub tail_bytes: usize,
     /// Feeds at the same time.
     pub feeds_max: usize,

@@ -114,8 +114,11 @@ pub const RING_BYTES_MIN: usize = 256 * 1024;
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a live reader costs in the pump, in bytes.
 pub const SLOT_BYTES_MAX: usize = 128;
-/// Bytes of raw records that all tails together keep in memory.
+/// Bytes of records that all tails together keep in memory, each with room for its data line.
 pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a data line usually has beyond the record's value, in bytes: where it comes from, and what
+/// stands around it in memory.
+pub const LINE_MORE_BYTES: usize = 192;
 
 /// Bytes of one range read in catch-up: a session's budget divided by its partitions, within these.
 pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
@@ -138,7 +141,7 @@ pub const CATCHUP_REST_MAX: Duration = Duration::from_millis(250);
 /// little of what was read for it is read again.
 pub const CATCHUP_STRETCH_BYTES: usize = 1024 * 1024;
 /// Bytes of data lines that the history cache keeps.
-pub const HISTORY_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const HISTORY_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Range reads that may be under way at a source at the same time.
 pub const HISTORY_READS_MAX: usize = 16;
 /// A partition that does not answer for this long in a replay is passed over for now.

@@ -129,7 +129,7 @@ pub struct Metrics {
     pub gaps: Family<ByReason, Counter>,
     /// Feeds that exist now.
     pub feeds: Gauge,
-    /// Bytes of raw records that the tails keep.
+    /// Bytes of records that the tails keep, with room for their lines.
     pub tail_bytes: Gauge,
     /// Bytes that the history cache holds.
     pub history_cache_bytes: Gauge,
@@ -205,7 +205,7 @@ impl Metrics {
             ),
             gaps: metric!("tidegate_gaps", "Gaps said to readers, by reason"),
             feeds: metric!("tidegate_feeds", "Feeds that exist now"),
-            tail_bytes: metric!("tidegate_tail_bytes", "Bytes of raw records in memory"),
+            tail_bytes: metric!("tidegate_tail_bytes", "Bytes of records and lines in memory"),
             history_cache_bytes: metric!("tidegate_history_cache_bytes", "Bytes of cached history"),
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),

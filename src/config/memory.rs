@@ -20,7 +20,7 @@ impl Config {
         let of_http2 = u64::from(limits::H2_STREAMS_MAX)
             * (limits::H2_SEND_BYTES_MAX + 2 * limits::H2_PIECE_BYTES_MAX) as u64;
         vec![
-            ("tails (raw records)", self.limits.tail_bytes),
+            ("tails (records and their lines)", self.limits.tail_bytes),
             ("history cache", self.limits.history_cache_bytes),
             ("feeds (rings)", self.limits.feeds * self.limits.ring_bytes),
             ("encoders", (limits::ENCODERS_MAX * encoder) as u64),

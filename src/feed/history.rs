@@ -3,9 +3,10 @@
 //! ```text
 //!  read(tp, from) ─▶ tail's memory? ─▶ a cached chunk with `from`? ─▶ a read under way? ─▶ source
 //! ```
-//! A chunk is what one range read gave, as data lines. A new chunk ends where the next cached one,
-//! or the tail's memory, begins; so replays that start at different places soon share chunks.
-//! Chunks of another generation of a log are never given.
+//! A chunk is what one range read gave, as data lines. What the tail has in memory is one too where
+//! no feed has made its lines: they are made for the cache, which has its bound. A new chunk ends
+//! where the next cached one, or the tail's memory, begins; so replays that start at different
+//! places soon share chunks. Chunks of another generation of a log are never given.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::Hub;
 use super::lines::Line;
 use super::tail::TailRecord;
-use crate::event::{LogTag, Offset, TimestampMs, TopicPartition};
+use crate::event::{LogTag, Offset, Record, TimestampMs, TopicPartition};
 use crate::metrics::Metrics;
 use crate::source::{Fetched, Source, SourceError};
 
@@ -53,6 +54,14 @@ impl Chunk {
         let len = |item: &Item| item.line.as_ref().map_or(0, bytes::Bytes::len) + AROUND;
         self.items.iter().map(len).sum::<usize>() + AROUND
     }
+}
+
+/// What a chunk is made of.
+enum Ground {
+    /// Records in the tail's memory, and where to go on.
+    Tail(Vec<Arc<TailRecord>>, Offset),
+    /// A range read of this log, up to here.
+    Log(Option<LogTag>, Offset),
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +118,11 @@ impl History {
         (from, until): (Offset, Offset),
         bytes_max: usize,
     ) -> Result<Arc<Chunk>, SourceError> {
-        if let Some((records, next)) = self.hub.read_tail(tp, generation, from, bytes_max) {
-            let items = records.iter().map(|r| self.item(tp, r)).collect();
-            return Ok(Arc::new(Chunk { from, items, next }));
+        let tail = self.hub.read_tail(tp, generation, from, bytes_max);
+        if let Some((records, next)) = &tail
+            && records.iter().all(|record| record.made().is_some())
+        {
+            return Ok(Arc::new(self.of_tail(tp, from, (records, *next))));
         }
         let key = (tp.clone(), generation);
         let reading = {
@@ -122,8 +133,11 @@ impl History {
             if let Some(reading) = cache.reading.get(&(key.clone(), from)) {
                 reading.clone()
             } else {
-                let until = self.end_of_read(&cache, &key, from, until);
-                let reading = self.start(key.clone(), log, (from, until), bytes_max);
+                let ground = match tail {
+                    Some((records, next)) => Ground::Tail(records, next),
+                    None => Ground::Log(log, self.end_of_read(&cache, &key, from, until)),
+                };
+                let reading = self.start(key.clone(), from, ground, bytes_max);
                 cache.reading.insert((key, from), reading.clone());
                 reading
             }
@@ -141,21 +155,14 @@ impl History {
     fn start(
         self: &Arc<Self>,
         key: LogKey,
-        log: Option<LogTag>,
-        (from, until): (Offset, Offset),
+        from: Offset,
+        ground: Ground,
         bytes_max: usize,
     ) -> Reading {
         let this = Arc::clone(self);
         // A task of its own: it goes on when the one who asked first has left.
         let task = tokio::spawn(async move {
-            let _slot = this.slots.acquire().await;
-            let fetched = this.fetch(&key.0, log, (from, until), bytes_max).await;
-            this.metrics.history_reads.inc();
-            let chunk = fetched.map(|fetched| {
-                let records = fetched.records.into_iter().map(TailRecord::new);
-                let items = records.map(|r| this.item(&key.0, &r)).collect();
-                Arc::new(Chunk { from, items, next: fetched.next })
-            });
+            let chunk = this.chunk(&key.0, from, ground, bytes_max).await.map(Arc::new);
             let mut cache = this.lock();
             cache.reading.remove(&(key.clone(), from));
             if let Ok(chunk) = &chunk {
@@ -176,6 +183,36 @@ impl History {
         reading.boxed().shared()
     }
 
+    async fn chunk(
+        &self,
+        tp: &TopicPartition,
+        from: Offset,
+        ground: Ground,
+        bytes_max: usize,
+    ) -> Result<Chunk, SourceError> {
+        let (log, until) = match ground {
+            Ground::Tail(records, next) => return Ok(self.of_tail(tp, from, (&records, next))),
+            Ground::Log(log, until) => (log, until),
+        };
+        let _slot = self.slots.acquire().await;
+        let fetched = self.fetch(tp, log, (from, until), bytes_max).await;
+        self.metrics.history_reads.inc();
+        let Fetched { records, next, .. } = fetched?;
+        let items = records.iter().map(|record| self.item(tp, record, None)).collect();
+        Ok(Chunk { from, items, next })
+    }
+
+    /// What is in the tail's memory. Lines that are not there are made, and not left there.
+    fn of_tail(
+        &self,
+        tp: &TopicPartition,
+        from: Offset,
+        (records, next): (&[Arc<TailRecord>], Offset),
+    ) -> Chunk {
+        let items = records.iter().map(|one| self.item(tp, &one.record, one.made())).collect();
+        Chunk { from, items, next }
+    }
+
     /// A range read of this log and no other: a topic that was made anew a moment ago has other
     /// records under the same offsets, and the tail may not have told yet.
     async fn fetch(
@@ -192,9 +229,9 @@ impl History {
         fetched
     }
 
-    fn item(&self, tp: &TopicPartition, record: &TailRecord) -> Item {
-        let line = record.line(tp, self.hub.lines()).clone();
-        Item { offset: record.record.offset, time: record.record.time, line }
+    fn item(&self, tp: &TopicPartition, record: &Record, made: Option<&Line>) -> Item {
+        let line = made.cloned().unwrap_or_else(|| self.hub.lines().line(tp, record));
+        Item { offset: record.offset, time: record.time, line }
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {

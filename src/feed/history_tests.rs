@@ -10,8 +10,8 @@ use super::{Hub, Settings};
 use crate::catalog::Catalog;
 use crate::event::{LogTag, Offset, TopicName, TopicPartition};
 use crate::metrics::Metrics;
-use crate::source::SourceError;
 use crate::source::memory::MemorySource;
+use crate::source::{Source, SourceError, TailEvent};
 
 fn tp() -> TopicPartition {
     TopicPartition::new(TopicName::new("a").expect("legal"), 0)
@@ -23,6 +23,13 @@ fn log() -> Option<LogTag> {
 
 /// A log of `records` and a history over it whose hub remembers nothing.
 fn history(records: i64, bytes_max: usize) -> (Arc<MemorySource>, Arc<History>, Arc<Metrics>) {
+    let (source, _, history, metrics) = over_hub(records, bytes_max);
+    (source, history, metrics)
+}
+
+type OverHub = (Arc<MemorySource>, Arc<Hub>, Arc<History>, Arc<Metrics>);
+
+fn over_hub(records: i64, bytes_max: usize) -> OverHub {
     let source = Arc::new(MemorySource::default());
     source.create("a", Some("aaaaaa"), 1);
     for n in 0..records {
@@ -31,8 +38,9 @@ fn history(records: i64, bytes_max: usize) -> (Arc<MemorySource>, Arc<History>, 
     let metrics = Arc::new(Metrics::new());
     let lines = Lines::new(&Catalog::default(), &[], 1 << 20, Arc::clone(&metrics));
     let hub = Hub::new("m", lines, Settings::default(), Arc::clone(&metrics));
-    let history = History::new(Arc::clone(&source) as _, hub, (bytes_max, 4), Arc::clone(&metrics));
-    (source, history, metrics)
+    let over = (Arc::clone(&source) as _, Arc::clone(&hub));
+    let history = History::new(over.0, over.1, (bytes_max, 4), Arc::clone(&metrics));
+    (source, hub, history, metrics)
 }
 
 const ALL: (Offset, Offset) = (Offset(0), Offset(100));
@@ -86,4 +94,23 @@ async fn the_cache_keeps_to_its_bytes() {
     }
     let held = metrics.history_cache_bytes.get();
     assert!((1..=2000).contains(&held), "{held}");
+}
+
+#[tokio::test]
+async fn what_the_tail_has_in_memory_is_shown_once_for_all_and_by_the_cache_alone() {
+    let (source, hub, history, metrics) = over_hub(100, 1 << 20);
+    let (log, next) = (log(), Offset(0));
+    let opened =
+        TailEvent::Opened { tp: tp(), log, append_time: false, next, last: None, after: None };
+    hub.apply(opened);
+    let records = source.read(&tp(), ALL.0, ALL.1, 1 << 20).await.expect("read").records;
+    hub.apply(TailEvent::Records { tp: tp(), records, next: ALL.1 });
+    let generation = hub.slot(&tp()).expect("followed").generation;
+    let read = async || history.read(&tp(), (log, generation), ALL, 1 << 20).await.expect("read");
+    let (first, second) = (read().await, read().await);
+    assert_eq!((first.items.len(), first.next), (100, ALL.1));
+    assert!(Arc::ptr_eq(&first, &second), "made once");
+    assert_eq!(metrics.history_reads.get(), 0, "the source is not asked");
+    let (records, _) = hub.read_tail(&tp(), generation, ALL.0, 1 << 20).expect("in memory");
+    assert!(records.iter().all(|record| record.made().is_none()), "no line is left there");
 }

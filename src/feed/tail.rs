@@ -1,8 +1,8 @@
 //! The live end of each partition: where it stands, and the last records of all of them.
 //!
 //! Read once per process, however many readers there are. The records are kept raw, under one
-//! budget of bytes for all partitions; a record's data line is made when somebody first shows it
-//! and shared from then on.
+//! budget of bytes for all partitions; a record's data line is made when a feed first shows it and
+//! shared from then on. The budget has room for the lines.
 //!
 //! Pure: what a source tells is applied here; nothing is asked.
 
@@ -13,9 +13,10 @@ use super::lines::{Line, Lines};
 use super::recent::Recent;
 use super::vector::Slot;
 use crate::event::{Offset, Record, TimestampMs, TopicName, TopicPartition};
+use crate::limits;
 use crate::position::{PartitionPosition, PositionTime};
 
-/// A record in memory, and its data line once somebody has asked for it.
+/// A record in memory, and its data line once a feed has asked for it.
 #[derive(Debug)]
 pub struct TailRecord {
     /// The record as the source gave it.
@@ -33,6 +34,19 @@ impl TailRecord {
     /// The data line, made at the first call.
     pub fn line(&self, tp: &TopicPartition, lines: &Lines) -> &Line {
         self.line.get_or_init(|| lines.line(tp, &self.record))
+    }
+
+    /// The data line, if it was made.
+    #[must_use]
+    pub fn made(&self) -> Option<&Line> {
+        self.line.get()
+    }
+
+    /// Bytes that it takes at most in the tail, with its line.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let value = self.record.value.as_ref().map_or(0, bytes::Bytes::len);
+        self.record.size_bytes() + value + limits::LINE_MORE_BYTES
     }
 }
 
@@ -71,13 +85,13 @@ pub struct Tails {
 }
 
 impl Tails {
-    /// Nothing yet; keeps about `bytes_max` bytes of records.
+    /// Nothing yet; keeps about `bytes_max` bytes of records and their lines.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, ..Self::default() }
     }
 
-    /// Bytes of records in memory.
+    /// Bytes of records in memory, with room for their lines.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -139,7 +153,7 @@ impl Tails {
 
     fn forget(&mut self, tp: &TopicPartition) -> Option<Slot> {
         let tail = self.partitions.remove(tp)?;
-        self.bytes -= tail.records.iter().map(|r| r.record.size_bytes()).sum::<usize>();
+        self.bytes -= tail.records.iter().map(|r| r.held_bytes()).sum::<usize>();
         self.arrivals.retain(|other| other != tp);
         Some(tail.slot)
     }
@@ -157,7 +171,7 @@ impl Tails {
         let mut passed = records;
         passed.retain(|r| r.record.offset >= at);
         for record in &passed {
-            self.bytes += record.record.size_bytes();
+            self.bytes += record.held_bytes();
             self.arrivals.push_back(tp.clone());
             tail.slot.at = PartitionPosition {
                 log: tail.slot.at.log,
@@ -228,7 +242,7 @@ impl Tails {
             let Some(tail) = self.partitions.get_mut(&tp) else { continue };
             if let Some(oldest) = tail.records.pop_front() {
                 tail.kept_from = oldest.record.offset.next();
-                self.bytes -= oldest.record.size_bytes();
+                self.bytes -= oldest.held_bytes();
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -145,4 +146,52 @@ fn a_full_host_gives_everyone_the_same_and_comes_to_rest() {
     assert_eq!(open(), ROOM);
     assert_eq!(number(&few.summary(), "/deliveries/lost"), 0);
     drop(greedy);
+}
+
+/// Streams that end all the time, as behind a proxy with a timeout: nothing is lost, nothing comes
+/// twice, nobody falls behind, and memory is flat.
+#[test]
+fn ten_thousand_lifetimes_that_end_and_begin_again_cost_no_event_and_no_memory() {
+    const READERS: u64 = 10_000;
+    const LIFETIME_S: u64 = 10;
+    /// All have come, and each has ended once at least.
+    const UNDER_WAY: Duration = Duration::from_secs(60);
+    /// How long memory is looked at, at the begin and at the end.
+    const LOOK: Duration = Duration::from_secs(LIFETIME_S);
+    const BETWEEN: Duration = Duration::from_secs(40);
+    let gateway = Gateway::embedded(STREAMS, &format!("[session]\nlifetime_s = {LIFETIME_S}\n"));
+    let url = format!("http://{}/v2/stream/changes", gateway.public());
+    let readers = format!(
+        "-n {READERS} --sources 200 --from 127.66.0.1 --connect-rate 1000 --again --resume \
+         --write 2 --size 1200 --warm-up {} --seconds {} --drain 60",
+        UNDER_WAY.as_secs(),
+        (LOOK * 2 + BETWEEN).as_secs()
+    );
+    let readers = Load::start(&url, &readers);
+    let lifetimes =
+        || gateway.metric_of("tidegate_streams_ended_total", "reason=\"lifetime\"") as u64;
+    eventually("each has ended once at least", || lifetimes() >= 2 * READERS);
+    let before = most(LOOK, || resident(gateway.pid()));
+    std::thread::sleep(BETWEEN);
+    let after = most(LOOK, || resident(gateway.pid()));
+    assert!(after * 10 <= before * 11, "{before} bytes before, {after} after");
+
+    let readers = readers.summary();
+    assert!(lifetimes() >= 6 * READERS, "they end at their time: {}", lifetimes());
+    for zero in ["deliveries/lost", "deliveries/repeated"] {
+        assert_eq!(number(&readers, &format!("/{zero}")), 0, "{zero}: {readers:#}");
+    }
+    assert!(number(&readers, "/latency_us/max") < 60_000_000, "{readers:#}");
+    eventually("nobody holds anything", || gateway.metric("tidegate_streams_open") == 0.0);
+}
+
+/// The most that there was in a while.
+fn most(during: Duration, read: impl Fn() -> u64) -> u64 {
+    let until = Instant::now() + during;
+    let mut most = 0;
+    while Instant::now() < until {
+        most = most.max(read());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    most
 }
