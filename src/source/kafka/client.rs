@@ -468,8 +468,6 @@ impl ConsumerContext for Watch {}
 mod tests {
     use std::net::TcpListener;
 
-    use rdkafka::consumer::Consumer;
-
     use super::*;
     use crate::metrics::KafkaMetrics;
 
