@@ -39,7 +39,7 @@ use crate::health::Board;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
 use crate::log::Log;
-use crate::metrics::Metrics;
+use crate::metrics::{KafkaMetrics, Metrics};
 use crate::schemas::Schemas;
 use crate::session::{Pump, Sessions};
 use crate::source::control::ControlLog;
@@ -107,7 +107,7 @@ async fn serve(
     let board = health::board(config, &catalog.now(), &metrics);
     let desk = desk(config, &metrics, (&readiness, &board))?;
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
-    let ground = ground(config)?;
+    let ground = ground(config, &metrics)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
     // Before anybody is served.
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
@@ -349,10 +349,10 @@ fn gate_settings(config: &Config, identity: Identity, room: Room) -> gate::Setti
     }
 }
 
-fn ground(config: &Config) -> anyhow::Result<Ground> {
+fn ground(config: &Config, metrics: &Metrics) -> anyhow::Result<Ground> {
     match &config.source {
         SourceConfig::Kafka(kafka) => {
-            let source = kafka_source(kafka)?;
+            let source = kafka_source(kafka, metrics.kafka.clone())?;
             let control = config.state.blocks_topic.clone();
             let control = control.map(|t| KafkaControl::new(Arc::clone(&source), t) as _);
             Ok(Ground { sink: Arc::clone(&source) as _, source, control, log: None })
@@ -368,17 +368,21 @@ fn ground(config: &Config) -> anyhow::Result<Ground> {
     }
 }
 
-/// The client of a cluster; nothing is sent yet.
+/// The client of a cluster, counted in `metrics`; nothing is sent yet.
 ///
 /// # Errors
 /// A property that is not accepted.
-pub fn kafka_source(kafka: &KafkaConfig) -> anyhow::Result<Arc<KafkaSource>> {
+pub fn kafka_source(
+    kafka: &KafkaConfig,
+    metrics: KafkaMetrics,
+) -> anyhow::Result<Arc<KafkaSource>> {
     let settings = source::kafka::Settings {
         name: kafka.name.clone(),
         bootstrap: kafka.bootstrap.clone(),
+        brokers_file: kafka.brokers_file.clone(),
         properties: kafka.properties.clone(),
     };
-    KafkaSource::new(settings).with_context(|| format!("set up kafka.{}", kafka.name))
+    KafkaSource::counted(settings, metrics).with_context(|| format!("set up kafka.{}", kafka.name))
 }
 
 fn log_settings(config: &EmbeddedConfig) -> log::Settings {

@@ -3,7 +3,6 @@
 //! Knows how to read a file and what is accepted; not how anything works. `config/example.toml`
 //! shows every key with its default.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ mod access_log;
 mod change;
 mod drain;
 mod health;
+mod kafka;
 mod limits;
 mod memory;
 mod reader;
@@ -30,6 +30,7 @@ mod streams;
 pub use self::access_log::Addresses;
 pub use self::drain::DrainConfig;
 pub use self::health::{CanaryConfig, HealthConfig};
+pub use self::kafka::{KafkaConfig, is_broker};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
@@ -60,17 +61,6 @@ pub enum SourceConfig {
     Kafka(KafkaConfig),
     /// The embedded log.
     Embedded(EmbeddedConfig),
-}
-
-/// `[kafka.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaConfig {
-    /// NAME; in logs and metrics `kafka.NAME`.
-    pub name: String,
-    /// `host:port`, at least one.
-    pub bootstrap: Vec<String>,
-    /// Handed to librdkafka as they are.
-    pub properties: BTreeMap<String, String>,
 }
 
 /// `[embedded]`.
@@ -361,7 +351,7 @@ fn tls(table: Option<&Table>, found: &mut Findings) -> Option<TlsConfig> {
 fn source(root: &mut Section<'_>, found: &mut Findings) -> Option<SourceConfig> {
     let (clusters, log) = (root.table("kafka", found), root.table("embedded", found));
     match (clusters, log) {
-        (Some(clusters), None) => kafka(clusters, found).map(SourceConfig::Kafka),
+        (Some(clusters), None) => kafka::read(clusters, found).map(SourceConfig::Kafka),
         (None, Some(table)) => {
             let mut section = Section::new("embedded", Some(table));
             let config = embedded(&mut section, found);
@@ -380,55 +370,6 @@ fn source(root: &mut Section<'_>, found: &mut Findings) -> Option<SourceConfig> 
             None
         }
     }
-}
-
-fn kafka(clusters: &Table, found: &mut Findings) -> Option<KafkaConfig> {
-    let mut all = Vec::new();
-    for (name, value) in clusters {
-        let path = format!("kafka.{name}");
-        let Some(table) = value.as_table() else {
-            found.add(path, "a table is accepted: [kafka.NAME]");
-            continue;
-        };
-        let mut section = Section::new(&path, Some(table));
-        let bootstrap: Vec<String> =
-            section.list("bootstrap", found).into_iter().map(str::to_owned).collect();
-        if bootstrap.is_empty() {
-            found.add(section.key("bootstrap"), "names no broker; [\"host:port\", …] is accepted");
-        }
-        for broker in bootstrap.iter().filter(|b| !is_broker(b)) {
-            let says = format!("found \"{broker}\"; host:port is accepted");
-            found.add(section.key("bootstrap"), says);
-        }
-        let mut properties = BTreeMap::new();
-        for (key, value) in section.table("properties", found).into_iter().flatten() {
-            let text = match value {
-                toml::Value::String(text) => text.clone(),
-                toml::Value::Integer(number) => number.to_string(),
-                toml::Value::Boolean(flag) => flag.to_string(),
-                _ => {
-                    let key = section.key(&format!("properties.\"{key}\""));
-                    found.add(key, "a text, a whole number, true or false is accepted");
-                    continue;
-                }
-            };
-            properties.insert(key.clone(), text);
-        }
-        section.finish(found);
-        all.push(KafkaConfig { name: name.clone(), bootstrap, properties });
-    }
-    if all.len() > 1 {
-        found.add("kafka", "several clusters are given; one is accepted (for now)");
-    }
-    if clusters.is_empty() {
-        found.add("kafka.NAME", "is missing; [kafka.NAME] is accepted");
-    }
-    all.into_iter().next()
-}
-
-fn is_broker(text: &str) -> bool {
-    text.rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
 fn embedded(section: &mut Section<'_>, found: &mut Findings) -> EmbeddedConfig {

@@ -350,7 +350,7 @@ impl Hub {
 
     fn gauge(&self) -> prometheus_client::metrics::gauge::Gauge {
         let label = BySource { source: self.source_name.clone() };
-        self.metrics.source_reachable.get_or_create_owned(&label)
+        self.metrics.source.reachable.get_or_create_owned(&label)
     }
 
     /// The feed of a selection, started if there is none; `charge` is asked only then.

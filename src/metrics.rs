@@ -10,19 +10,21 @@ use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::TypedMetric;
 pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 mod control;
 mod gate;
 mod health;
 mod intake;
+mod kafka;
 mod source;
 
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
 pub use health::{ByCanary, ByHealth, HealthMetrics};
 pub use intake::IntakeMetrics;
+pub use kafka::{BySourceCause, KafkaMetrics};
 pub use source::SourceMetrics;
 
 /// Combinations of streams that have a series of their own; the rest is `other`.
@@ -137,8 +139,6 @@ pub struct Metrics {
     pub fell_behind: Counter,
     /// Readers in catch-up now.
     pub catchup_readers: Gauge,
-    /// 1 while the source answers.
-    pub source_reachable: Family<BySource, Gauge>,
     /// TLS handshakes that failed, by reason.
     pub tls_handshakes_failed: Family<ByReason, Counter>,
     /// What the gate counts besides streams.
@@ -149,6 +149,8 @@ pub struct Metrics {
     pub health: HealthMetrics,
     /// What comes from the source.
     pub source: SourceMetrics,
+    /// What becomes of the clients that speak to Kafka.
+    pub kafka: KafkaMetrics,
     /// What is written through the intake.
     pub intake: IntakeMetrics,
 }
@@ -161,6 +163,7 @@ impl Metrics {
         build_info(&mut registry, &mut described);
         let health = HealthMetrics::new(&mut registry, &mut described);
         let source = SourceMetrics::new(&mut registry, &mut described);
+        let kafka = KafkaMetrics::new(&mut registry, &mut described);
         let intake = IntakeMetrics::new(&mut registry, &mut described);
         let r = &mut registry;
         macro_rules! metric {
@@ -207,7 +210,6 @@ impl Metrics {
             history_reads: metric!("tidegate_history_reads", "Range reads that went to a source"),
             fell_behind: metric!("tidegate_fell_behind", "Readers that fell off their feed's ring"),
             catchup_readers: metric!("tidegate_catchup_readers", "Readers in catch-up now"),
-            source_reachable: metric!("tidegate_source_reachable", "1 while the source answers"),
             tls_handshakes_failed: metric!(
                 "tidegate_tls_handshakes_failed",
                 "TLS handshakes that failed, by reason"
@@ -216,6 +218,7 @@ impl Metrics {
             control: ControlMetrics::default(),
             health,
             source,
+            kafka,
             intake,
             combinations: Mutex::default(),
             registry: Registry::default(),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::config::{Config, SourceConfig};
-use crate::metrics::Metrics;
+use crate::metrics::{KafkaMetrics, Metrics};
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
@@ -14,8 +14,11 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let source = match &config.source {
         SourceConfig::Kafka(kafka) => {
-            crate::app::kafka_source(kafka)?;
-            format!("Kafka at {}", kafka.bootstrap.join(", "))
+            crate::app::kafka_source(kafka, KafkaMetrics::default())?;
+            match &kafka.brokers_file {
+                Some(file) => format!("Kafka at the brokers of {}", file.display()),
+                None => format!("Kafka at {}", kafka.bootstrap.join(", ")),
+            }
         }
         SourceConfig::Embedded(log) => format!("the embedded log in {}", log.data_dir.display()),
     };

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, SourceConfig};
+use crate::metrics::KafkaMetrics;
 use crate::source::Sink;
 
 mod input;
@@ -108,9 +109,10 @@ fn open_target(args: &ProduceArgs) -> anyhow::Result<Target> {
 fn open_sink(file: &std::path::Path) -> anyhow::Result<(Arc<Catalog>, Arc<dyn Sink>)> {
     let config = Config::load(file)?;
     match &config.source {
-        SourceConfig::Kafka(kafka) => {
-            Ok((Arc::new(config.catalog()), crate::app::kafka_source(kafka)?))
-        }
+        SourceConfig::Kafka(kafka) => Ok((
+            Arc::new(config.catalog()),
+            crate::app::kafka_source(kafka, KafkaMetrics::default())?,
+        )),
         SourceConfig::Embedded(_) => bail!(
             "{}: has an embedded log, which one process can have open; use --url, through the \
              gateway that has it",

@@ -94,6 +94,9 @@ fn kafka(old: &KafkaConfig, new: &KafkaConfig) -> Vec<String> {
     if old.name != new.name {
         keys.push(format!("kafka.{}", new.name));
     }
+    if old.brokers_file != new.brokers_file {
+        keys.push(format!("kafka.{}.brokers_file", new.name));
+    }
     if old.properties != new.properties {
         keys.push(format!("kafka.{}.properties", new.name));
     }
@@ -129,7 +132,7 @@ mod tests {
             let (value, comment) = rest.split_once("  #").unwrap_or((rest, ""));
             let value = value.trim();
             let other = match (key, value) {
-                ("cert" | "key" | "schema_title", _) => continue,
+                ("cert" | "key" | "schema_title" | "brokers_file", _) => continue,
                 (_, "true") => "false".to_owned(),
                 (_, "false") => "true".to_owned(),
                 // The second counts only where there is a log.

@@ -2,11 +2,13 @@
 
 use prometheus_client::registry::Registry;
 
-use super::{Counter, Described, register_all};
+use super::{BySource, Counter, Described, Family, Gauge, register, register_all};
 
 /// What came from the source, and how often it was gone.
 #[derive(Debug, Default)]
 pub struct SourceMetrics {
+    /// 1 while the source answers.
+    pub reachable: Family<BySource, Gauge>,
     /// Records that the tail has passed.
     pub records: Counter,
     /// Their bytes, as the source keeps them.
@@ -18,6 +20,9 @@ pub struct SourceMetrics {
 impl SourceMetrics {
     pub(super) fn new(registry: &mut Registry, described: &mut Vec<Described>) -> Self {
         let this = Self::default();
+        let help = "1 while the source answers";
+        let reachable = ("tidegate_source_reachable", help);
+        register((&mut *registry, &mut *described), reachable, &this.reachable);
         let counters = [
             ("tidegate_source_records", "Records that came from the source live", &this.records),
             ("tidegate_source_bytes", "Bytes of these records", &this.bytes),

@@ -1,7 +1,9 @@
 //! Apache Kafka as a source and a sink. The only module that names its client, librdkafka.
 //!
 //! ```text
-//!  tail     one consumer for all topics, on a thread of its own; positions live outside it
+//!  tail     one consumer for all topics, on its own thread (reader); positions live outside it
+//!  survey   what there is to read, and whether positions still mean what they meant
+//!  keeper   what is wrong with the cluster (watchdog), and what is done about it
 //!  look     one client for questions: topic ids, watermarks, times
 //!  history  a few consumers, each reading one range at a time
 //!  producer one, made at the first append
@@ -10,7 +12,7 @@
 //! client: `auto.offset.reset` is `error`, since every other value hides a loss.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -24,18 +26,25 @@ use super::{
     Fetched, NewRecord, Sink, SinkError, Source, SourceError, TailEvent, TopicInfo, Watermarks,
 };
 use crate::event::{Offset, Partition, TimestampMs, TopicName, TopicPartition};
+use crate::metrics::KafkaMetrics;
 
+mod brokers;
 mod client;
 mod control;
+mod counts;
 mod ffi;
 mod history;
+mod keeper;
 mod producer;
+mod reader;
 mod survey;
 mod tail;
+mod watchdog;
 
-use client::{Clients, Status, Watch};
+use client::{Clients, Kept, Status, Watch};
 pub use client::{KafkaConfigError, Settings};
 pub use control::KafkaControl;
+use counts::{Counts, Why};
 use history::Pool;
 use producer::Producer;
 
@@ -49,10 +58,10 @@ pub struct KafkaSource {
     name: String,
     clients: Clients,
     status: Arc<Status>,
-    look: Arc<BaseConsumer<Watch>>,
-    admin: OnceLock<Arc<AdminClient<Watch>>>,
+    look: Arc<Kept<BaseConsumer<Watch>>>,
+    admin: Kept<AdminClient<Watch>>,
     pool: Pool,
-    producer: OnceLock<Result<Producer, KafkaError>>,
+    producer: Kept<Producer>,
     append_times: Mutex<HashMap<TopicName, (Instant, bool)>>,
 }
 
@@ -68,22 +77,39 @@ impl KafkaSource {
     /// # Errors
     /// A property that is not known, not accepted, or has a bad value.
     pub fn new(settings: Settings) -> Result<Arc<Self>, KafkaConfigError> {
+        Self::counted(settings, KafkaMetrics::default())
+    }
+
+    /// The same; what becomes of its clients is counted.
+    ///
+    /// # Errors
+    /// See `new`.
+    pub fn counted(
+        settings: Settings,
+        metrics: KafkaMetrics,
+    ) -> Result<Arc<Self>, KafkaConfigError> {
         let name = format!("kafka.{}", settings.name);
-        let clients = Clients::new(settings)?;
+        let clients = Clients::new(settings, Counts::new(metrics, &name))?;
         let status = Arc::new(Status::default());
         let make = |error: KafkaError| KafkaConfigError::Client(error.to_string());
-        let look = clients.history(Watch::new(&status)).map_err(make)?;
+        let look = Arc::new(Kept::default());
+        look.get(&clients, || clients.history(Watch::new(&status))).map_err(make)?;
         let pool = Pool::start(&clients, &status).map_err(make)?;
         Ok(Arc::new(Self {
             name,
             clients,
             status,
-            look: Arc::new(look),
-            admin: OnceLock::new(),
+            look,
+            admin: Kept::default(),
             pool,
-            producer: OnceLock::new(),
+            producer: Kept::default(),
             append_times: Mutex::default(),
         }))
+    }
+
+    /// The client for questions.
+    fn look(&self) -> Result<Arc<BaseConsumer<Watch>>, KafkaError> {
+        self.look.get(&self.clients, || self.clients.history(Watch::new(&self.status)))
     }
 
     /// Runs a question that waits for an answer.
@@ -91,7 +117,7 @@ impl KafkaSource {
         &self,
         question: impl FnOnce(&BaseConsumer<Watch>) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let look = Arc::clone(&self.look);
+        let look = self.look().map_err(|error| self.unreachable(&error.to_string()))?;
         let asked = tokio::task::spawn_blocking(move || question(&look)).await;
         asked.unwrap_or_else(|error| Err(self.unreachable(&error.to_string())))
     }
@@ -121,26 +147,36 @@ impl KafkaSource {
         .await
     }
 
+    /// Remembers which brokers there are, before those that were given go.
+    async fn learn_brokers(&self, topic: &TopicName) {
+        let (clients, topic) = (self.clients.clone(), topic.clone());
+        let asked = self.ask(move |look| {
+            // Else the first statistics say them, half a second later.
+            if let Ok(found) = look.fetch_metadata(Some(topic.as_str()), LOOK_TIMEOUT) {
+                let brokers = found.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
+                clients.brokers().saw(brokers);
+            }
+            Ok(())
+        });
+        drop(asked.await);
+    }
+
     /// The client for questions about settings, made at the first one.
     fn admin(&self) -> Result<Arc<AdminClient<Watch>>, SourceError> {
-        if let Some(admin) = self.admin.get() {
-            return Ok(Arc::clone(admin));
-        }
-        let made = self.clients.admin(Watch::new(&self.status));
-        let made = made.map_err(|error| self.unreachable(&error.to_string()))?;
-        Ok(Arc::clone(self.admin.get_or_init(|| Arc::new(made))))
+        let make = || self.clients.admin(Watch::new(&self.status));
+        let made = self.admin.get(&self.clients, make);
+        made.map_err(|error| self.unreachable(&error.to_string()))
     }
 
     /// The producer, made at the first record; not while it is known that nobody would take it.
-    fn producer(&self) -> Result<&Producer, SinkError> {
+    fn producer(&self) -> Result<Arc<Producer>, SinkError> {
         if self.status.is_down() {
             let cause = self.status.last_error().unwrap_or_else(|| "all brokers are down".into());
             return Err(SinkError::Unavailable(self.name.clone(), cause));
         }
-        let producer = self.producer.get_or_init(|| {
+        let producer = self.producer.get(&self.clients, || {
             Producer::new(&self.name, self.clients.producer(Watch::new(&self.status))?)
         });
-        let producer = producer.as_ref();
         producer.map_err(|error| SinkError::Unavailable(self.name.clone(), error.to_string()))
     }
 
@@ -251,6 +287,14 @@ impl Source for KafkaSource {
                 Err(self.unreachable("a range read was not answered in time"))
             }
         }
+    }
+
+    /// All clients are made anew from it; nothing is lost by that.
+    fn rebootstrap(&self, brokers: &[String]) -> bool {
+        if self.clients.brokers().give(brokers.to_vec()) {
+            self.clients.renew(Why::Brokers);
+        }
+        !brokers.is_empty()
     }
 
     async fn tail(&self, topics: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {

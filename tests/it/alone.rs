@@ -4,4 +4,5 @@
 mod browser;
 mod crowds;
 mod hostile;
+mod moves;
 mod support;

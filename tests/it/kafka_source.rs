@@ -16,6 +16,7 @@ fn source(kafka: &Kafka) -> Arc<KafkaSource> {
     let settings = Settings {
         name: "main".into(),
         bootstrap: vec![kafka.bootstrap()],
+        brokers_file: None,
         properties: BTreeMap::new(),
     };
     KafkaSource::new(settings).expect("accepted")

@@ -183,5 +183,15 @@ fn a_stream_of_a_topic_that_kafka_has_shows_all_that_comes_from_its_greeting_on(
     write(&old, 1);
     gets(&mut events, 1);
     gateway.edit_config(|text| text.replace("bootstrap = [", "bootstrap = [\"127.0.0.1:9\", "));
-    assert!(refuses(&gateway).contains("kafka.main.bootstrap: cannot be changed"));
+    assert_eq!(reloads(&gateway), "read again; changed: kafka.main.bootstrap\n");
+    // All clients are made anew, and nothing is missed by that.
+    for n in 2..12 {
+        write(&old, n);
+        gets(&mut events, n);
+    }
+    gateway.edit_config(|text| {
+        let list = text.lines().find(|line| line.starts_with("bootstrap")).expect("there");
+        text.replace(list, "brokers_file = \"/nowhere\"")
+    });
+    assert!(refuses(&gateway).contains("kafka.main.brokers_file: cannot be changed"));
 }

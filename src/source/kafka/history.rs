@@ -81,15 +81,18 @@ impl Pool {
 
 fn work(clients: &Clients, status: &Arc<Status>, queue: &Mutex<mpsc::Receiver<Job>>) {
     let mut consumer: Option<BaseConsumer<Watch>> = None;
-    let mut failures = 0;
+    let (mut failures, mut age) = (0, clients.age());
     loop {
         let job = queue.lock().expect("no holder panics").recv();
         let Ok(job) = job else { return };
         if job.done.is_closed() {
             continue;
         }
-        if failures >= FAILURES_MAX {
-            (consumer, failures) = (None, 0);
+        if failures >= FAILURES_MAX || age != clients.age() {
+            (failures, age) = (0, clients.age());
+            if let Some(old) = consumer.take() {
+                clients.bury(Arc::new(old));
+            }
         }
         let client = match consumer.take().map_or_else(|| clients.history(Watch::new(status)), Ok) {
             Ok(client) => client,

@@ -1,25 +1,28 @@
 //! What there is to read: topics, their ids and partitions, looked at again and again; and where
 //! the tail goes on when it cannot where it is.
 //!
-//! Reads nothing of the live end itself: it says to the tail's reader what to do.
+//! After the reader has let its client go, every position is held against its log before it is read
+//! on from: the topic is still the same one, and the last record that was read still has the time
+//! that it had. Reads nothing of the live end itself: it says to the tail's reader what to do.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
 
-use super::tail::{Followed, Positions, Turn};
+use futures_util::{StreamExt, stream};
+
+use super::tail::{Followed, Holds, Positions, Turn};
 use super::{KafkaSource, ffi};
 use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
 use crate::limits;
 use crate::source::{Loss, Source, SourceError, TailEvent, Watermarks};
 
-/// How often the survey fails before the source is said to be out of reach.
-const SURVEY_FAILURES_MAX: u32 = 2;
 /// Looks in a row that do not find a topic before it is said to be gone. A broker that has just
 /// come up does not know all topics yet.
 const MISSING_LOOKS_MAX: u32 = 3;
-/// How long all brokers may be down before the client is made anew.
-const DOWN_MAX: Duration = Duration::from_secs(10);
+/// Partitions that are looked at side by side. Those whose leader does not answer are among them,
+/// and the others are not to wait for them.
+const SIDE_BY_SIDE: usize = 64;
 
 /// Finds out what there is to read.
 pub(super) struct Survey<'a> {
@@ -27,12 +30,29 @@ pub(super) struct Survey<'a> {
     topics: Vec<TopicName>,
     turns: Sender<Turn>,
     positions: Positions,
+    holds: Arc<Holds>,
     surveyed: bool,
-    failures: u32,
     /// Looks in a row that did not find a topic.
     missing: HashMap<TopicName, u32>,
     /// Where partitions of topics that are gone stood: the same log may come again.
     former: HashMap<TopicPartition, Followed>,
+}
+
+/// What came of a look.
+pub(super) struct Look {
+    /// The first error that there was. Where the reader waits for a word that it may read: only if
+    /// nothing at all could be held against its log.
+    pub(super) found: Result<(), SourceError>,
+    /// All topics are those that they were, or it was said which are not.
+    pub(super) settles_doubts: bool,
+}
+
+/// A partition that there is something to find out about.
+struct Open {
+    tp: TopicPartition,
+    log: Option<LogTag>,
+    /// Where it stands, or stood before its topic was gone.
+    at: Option<Followed>,
 }
 
 impl<'a> Survey<'a> {
@@ -42,74 +62,89 @@ impl<'a> Survey<'a> {
         topics: Vec<TopicName>,
         turns: Sender<Turn>,
         positions: Positions,
+        holds: Arc<Holds>,
     ) -> Self {
-        Self {
-            source,
-            topics,
-            turns,
-            positions,
-            surveyed: false,
-            failures: 0,
-            missing: HashMap::new(),
-            former: HashMap::new(),
-        }
+        let (missing, former) = (HashMap::new(), HashMap::new());
+        Self { source, topics, turns, positions, holds, surveyed: false, missing, former }
     }
 
-    /// Looks at all topics. `lost`: the reader could not go on somewhere.
-    pub(super) async fn look(&mut self, lost: bool) -> Result<(), SourceError> {
-        let described = self.source.describe(self.topics.clone()).await?;
+    /// Looks at all topics. `lost`: the reader could not go on somewhere. What does not answer
+    /// keeps nothing else from being found.
+    pub(super) async fn look(&mut self, lost: bool) -> Look {
+        let hold = self.holds.now();
+        let described = match self.source.describe(self.topics.clone()).await {
+            Ok(described) => described,
+            Err(error) => {
+                // Another client finds another broker to ask.
+                self.source.look.renew(&self.source.clients);
+                return Look { found: Err(error), settles_doubts: false };
+            }
+        };
+        if let (false, Some(topic)) = (self.surveyed, self.topics.first()) {
+            self.source.learn_brokers(topic).await;
+        }
+        let (mut open, mut settles_doubts) = (Vec::new(), true);
         for (topic, found) in described {
             if found.is_some() {
                 self.missing.remove(&topic);
             }
             match found {
-                None => self.not_found(&topic),
+                None => settles_doubts &= self.not_found(&topic),
                 // Fewer than before: it was made anew between two looks, and some are gone for
                 // good. The next look takes in what there is.
                 Some(found) if self.follows_more(&topic, &found) => self.gone(&topic),
-                Some(found) => self.topic(&topic, found, lost).await?,
+                Some(found) => self.find_open(&topic, found, (lost, hold), &mut open),
             }
         }
-        if !std::mem::replace(&mut self.surveyed, true) {
+        let (this, nothing_open) = (&*self, open.is_empty());
+        let looks = stream::iter(open).map(|open| async move {
+            let is_another = open.at.is_some_and(|at| at.log != open.log);
+            this.one(open, hold).await.map_err(|error| (is_another, error))
+        });
+        let found: Vec<_> = looks.buffer_unordered(SIDE_BY_SIDE).collect().await;
+        let some = nothing_open || found.iter().any(Result::is_ok);
+        let mut outcome = Ok(());
+        for found in found {
+            match found {
+                Ok(tp) => drop(self.former.remove(&tp)),
+                Err((is_another, error)) => {
+                    settles_doubts &= !is_another;
+                    outcome = outcome.and(Err(error));
+                }
+            }
+        }
+        if outcome.is_ok() && !std::mem::replace(&mut self.surveyed, true) {
             self.turn(Turn::Say(TailEvent::Surveyed));
         }
-        Ok(())
+        if self.holds.is_held() {
+            outcome = self.resume(hold, some, outcome);
+        }
+        Look { found: outcome, settles_doubts }
     }
 
-    /// Says whether the source answers, and has a client that cannot find back made anew.
-    pub(super) fn report(
-        &mut self,
-        failed: Option<&SourceError>,
-        down_since: &mut Option<Instant>,
-    ) {
-        let Some(error) = failed else {
-            self.failures = 0;
-            if down_since.take().is_some() || self.source.status.is_down() {
-                self.source.status.set_down(false);
-                self.turn(Turn::Say(TailEvent::Reachable));
-            }
-            return;
-        };
-        self.failures += 1;
-        let down = self.source.status.is_down();
-        if !down && (self.failures >= SURVEY_FAILURES_MAX || !self.surveyed) {
-            self.source.status.set_down(true);
-            let cause = error.to_string();
-            self.turn(Turn::Say(TailEvent::Unreachable { cause }));
+    /// The reader waits for a word. It may read if all was held against its log, or `some` was.
+    fn resume(
+        &self,
+        hold: u64,
+        some: bool,
+        outcome: Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        if outcome.is_ok() || some {
+            self.turn(Turn::Resume(hold));
+            return Ok(());
         }
-        let since = *down_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > DOWN_MAX {
-            *down_since = Some(Instant::now());
-            self.turn(Turn::Renew);
-        }
+        outcome
     }
 
-    fn not_found(&mut self, topic: &TopicName) {
+    /// Whether it is certain that there is nothing to read of it.
+    fn not_found(&mut self, topic: &TopicName) -> bool {
         let looks = self.missing.entry(topic.clone()).or_default();
         *looks = looks.saturating_add(1);
-        if *looks >= MISSING_LOOKS_MAX {
+        let is_certain = *looks >= MISSING_LOOKS_MAX;
+        if is_certain {
             self.gone(topic);
         }
+        is_certain || !self.lock().keys().any(|tp| tp.topic == *topic)
     }
 
     fn gone(&mut self, topic: &TopicName) {
@@ -130,35 +165,43 @@ impl<'a> Survey<'a> {
         })
     }
 
-    async fn topic(
-        &mut self,
+    /// Which partitions of a topic there is something to find out about.
+    fn find_open(
+        &self,
         topic: &TopicName,
         found: ffi::Description,
-        lost: bool,
-    ) -> Result<(), SourceError> {
+        (lost, hold): (bool, u64),
+        open: &mut Vec<Open>,
+    ) {
+        let positions = self.lock();
         for partition in 0..found.partitions {
             let tp = TopicPartition::new(topic.clone(), partition);
-            let followed = self.lock().get(&tp).copied();
-            match followed {
-                None if self.is_back(&tp, found.log) => {
-                    let at = self.former.remove(&tp).expect("it is back");
-                    self.find_again(tp, at).await?;
-                }
-                None => {
-                    let marks = self.source.watermarks(&tp).await?;
-                    let next = if self.surveyed { marks.start } else { marks.end };
-                    self.open(tp, found.log, (next, marks), None).await?;
-                }
-                Some(followed) if followed.log != found.log => {
-                    let marks = self.source.watermarks(&tp).await?;
-                    let from = (marks.start, marks);
-                    self.open(tp, found.log, from, Some(Loss::Recreated)).await?;
-                }
-                Some(followed) if lost => self.find_again(tp, followed).await?,
-                Some(_) => {}
-            }
+            let log = found.log;
+            let at = match positions.get(&tp).copied() {
+                None => self.former.get(&tp).copied().filter(|_| self.is_back(&tp, log)),
+                Some(at) if at.log != log || at.checked != hold || lost => Some(at),
+                Some(_) => continue,
+            };
+            open.push(Open { tp, log, at });
         }
-        Ok(())
+    }
+
+    /// Finds out where a partition is to be read, and says so.
+    async fn one(&self, open: Open, hold: u64) -> Result<TopicPartition, SourceError> {
+        let Open { tp, log, at } = open;
+        let marks = self.source.watermarks(&tp).await?;
+        match at {
+            None => {
+                let next = if self.surveyed { marks.start } else { marks.end };
+                self.open(&tp, (log, hold), (next, marks), None).await?;
+            }
+            Some(at) if at.log != log => {
+                let why = Some((Loss::Recreated, at.next));
+                self.open(&tp, (log, hold), (marks.start, marks), why).await?;
+            }
+            Some(at) => self.hold_against(&tp, at, hold, marks).await?,
+        }
+        Ok(tp)
     }
 
     /// Whether this is the log that was followed before its topic was gone.
@@ -166,54 +209,81 @@ impl<'a> Survey<'a> {
         log.is_some() && self.former.get(tp).is_some_and(|at| at.log == log)
     }
 
-    /// The reader stopped somewhere: is it here, and where does it go on?
-    async fn find_again(&self, tp: TopicPartition, at: Followed) -> Result<(), SourceError> {
-        let marks = self.source.watermarks(&tp).await?;
+    /// The same log: is what was read of it still there, and where does it go on?
+    async fn hold_against(
+        &self,
+        tp: &TopicPartition,
+        at: Followed,
+        hold: u64,
+        marks: Watermarks,
+    ) -> Result<(), SourceError> {
         if at.next < marks.start {
-            let from = (marks.start, marks);
-            return self.open(tp, at.log, from, Some(Loss::Retention)).await;
+            let why = Some((Loss::Retention, at.next));
+            return self.open(tp, (at.log, hold), (marks.start, marks), why).await;
         }
-        // Above the end of a log, not only of what is stable of it: the reader was told so.
-        if at.next > marks.end {
+        if self.is_cut(tp, at, marks).await? {
             let found = match at.last {
-                Some(last) => self.source.offset_at(&tp, last).await?,
+                Some((_, time)) => self.source.offset_at(tp, time).await?,
                 None => None,
             };
             let from = (found.unwrap_or(marks.end), marks);
-            return self.open(tp, at.log, from, Some(Loss::Truncated)).await;
+            return self.open(tp, (at.log, hold), from, Some((Loss::Truncated, at.next))).await;
         }
-        // Not here; it is assigned again all the same, where it stands, which costs nothing.
+        // Where it stands; it is assigned again all the same, which costs nothing.
         let append_time = self.source.append_time(&tp.topic).await?;
-        self.turn(Turn::Open { tp, at, append_time, after: None });
+        let (tp, at) = (tp.clone(), Followed { checked: hold, ..at });
+        self.turn(Turn::Open { tp, at, append_time, after: None, instead_of: None });
         Ok(())
+    }
+
+    /// Whether the log has lost what was read of it last: it became shorter, and may have grown
+    /// again since.
+    async fn is_cut(
+        &self,
+        tp: &TopicPartition,
+        at: Followed,
+        marks: Watermarks,
+    ) -> Result<bool, SourceError> {
+        // Above the end of a log, not only of what is stable of it: what is stable does not shrink.
+        let is_above = at.next > marks.end;
+        let Some((last, time)) = at.last else { return Ok(is_above) };
+        if last < marks.start || last >= marks.end {
+            return Ok(is_above);
+        }
+        let read = self.source.read(tp, last, last.next(), 1).await?;
+        let same = read.records.first().map(|record| record.time == time);
+        // Compaction may have taken it away.
+        Ok(same.map_or(is_above, |same| !same))
     }
 
     async fn open(
         &self,
-        tp: TopicPartition,
-        log: Option<LogTag>,
+        tp: &TopicPartition,
+        (log, hold): (Option<LogTag>, u64),
         (next, marks): (Offset, Watermarks),
-        after: Option<Loss>,
+        why: Option<(Loss, Offset)>,
     ) -> Result<(), SourceError> {
-        let last = self.last_before(&tp, next, marks).await?;
+        let last = self.last_before(tp, next, marks).await?;
         let append_time = self.source.append_time(&tp.topic).await?;
-        self.turn(Turn::Open { tp, at: Followed { log, next, last }, append_time, after });
+        let at = Followed { log, next, last, checked: hold };
+        let (after, instead_of) = (why.map(|(loss, _)| loss), why.map(|(_, stood)| stood));
+        self.turn(Turn::Open { tp: tp.clone(), at, append_time, after, instead_of });
         Ok(())
     }
 
-    /// The time of the last record before `next`, looked for over holes.
+    /// The last record before `next`, looked for over holes, and its time.
     async fn last_before(
         &self,
         tp: &TopicPartition,
         next: Offset,
         marks: Watermarks,
-    ) -> Result<Option<TimestampMs>, SourceError> {
+    ) -> Result<Option<(Offset, TimestampMs)>, SourceError> {
         let (mut until, mut width) = (next, 4);
         while until > marks.start && next.0 - until.0 < limits::LOOK_BACK_OFFSETS_MAX {
             let from = Offset((until.0 - width).max(marks.start.0));
             let read = self.source.read(tp, from, until, limits::CHUNK_BYTES_MAX).await?;
             if let Some(record) = read.records.last() {
-                return Ok(Some(record.time));
+                return Ok(Some((record.offset, record.time)));
             }
             (until, width) = (from, width * 16);
         }

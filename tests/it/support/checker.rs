@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -116,11 +116,53 @@ pub struct Manner {
     pub tamper: fn(&str) -> String,
     /// A proxy makes chunks of its own.
     pub rechunked: bool,
+    /// How long nothing may come, not even a keepalive, before it gives a connection up.
+    pub patience: Duration,
+    /// Where each event is noted.
+    pub pulse: Option<&'static Pulse>,
+}
+
+/// When a reader got something last, and its longest wait.
+#[derive(Default)]
+pub struct Pulse(Mutex<(Option<Instant>, Duration)>);
+
+impl Pulse {
+    /// One that lasts as long as the tests.
+    #[must_use]
+    pub fn new() -> &'static Self {
+        Box::leak(Box::default())
+    }
+
+    fn beat(&self) {
+        let mut pulse = self.0.lock().expect("sound");
+        let now = Instant::now();
+        let wait = pulse.0.replace(now).map_or(Duration::ZERO, |last| now - last);
+        pulse.1 = pulse.1.max(wait);
+    }
+
+    /// Whether something came after `then`.
+    #[must_use]
+    pub fn since(&self, then: Instant) -> bool {
+        self.0.lock().expect("sound").0.is_some_and(|last| last > then)
+    }
+
+    /// The longest wait since the last call.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        std::mem::take(&mut self.0.lock().expect("sound").1)
+    }
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { events_max: 5000, pause: Duration::ZERO, tamper: str::to_owned, rechunked: false }
+        Self {
+            events_max: 5000,
+            pause: Duration::ZERO,
+            tamper: str::to_owned,
+            rechunked: false,
+            patience: Duration::from_secs(5),
+            pulse: None,
+        }
     }
 }
 
@@ -154,7 +196,8 @@ impl Reader {
         let (trace, progress) = (Trace::default(), Instant::now());
         let mut run = Run { reader: self, trace, last_id: None, progress };
         let mut started = Some(started);
-        while !run.is_done() && run.progress.elapsed() < PATIENCE {
+        let give_up = PATIENCE.max(run.reader.manner.patience);
+        while !run.is_done() && run.progress.elapsed() < give_up {
             let events = rng.random_range(1..=run.reader.manner.events_max);
             if run.connection(events, &mut started).is_none() {
                 std::thread::sleep(Duration::from_millis(rng.random_range(20..100)));
@@ -189,7 +232,7 @@ impl Run {
         }
         self.trace.connections += 1;
         let mut events = response.events();
-        events.set_patience(Duration::from_secs(5));
+        events.set_patience(self.reader.manner.patience);
         if self.reader.manner.rechunked {
             events.expect_other_chunks();
         }
@@ -221,6 +264,9 @@ impl Run {
             return;
         }
         self.progress = Instant::now();
+        if let Some(pulse) = self.reader.manner.pulse {
+            pulse.beat();
+        }
         let Data { meta } = serde_json::from_str(&event.data).expect("data with meta");
         let own = id.iter().find(|p| p.topic == meta.topic && p.partition == meta.partition);
         if own.is_none_or(|own| own.offset != meta.offset + 1) {

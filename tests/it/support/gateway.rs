@@ -88,10 +88,13 @@ impl Gateway {
     /// Over a Kafka. `more`: further config text.
     #[must_use]
     pub fn kafka(bootstrap: &str, streams: Streams<'_>, more: &str) -> Self {
-        let source = |dir: &Path| {
-            let state = dir.join("state");
-            format!("state_dir = {state:?}\n[kafka.main]\nbootstrap = [{bootstrap:?}]\n")
-        };
+        Self::clusters(&format!("[kafka.main]\nbootstrap = [{bootstrap:?}]\n"), streams, more)
+    }
+
+    /// Over what `clusters` says, as the config has it.
+    #[must_use]
+    pub fn clusters(clusters: &str, streams: Streams<'_>, more: &str) -> Self {
+        let source = |dir: &Path| format!("state_dir = {:?}\n{clusters}", dir.join("state"));
         Self::start(source, streams, more)
     }
 
@@ -166,6 +169,16 @@ impl Gateway {
     /// Ends it at once (SIGKILL).
     pub fn kill(&mut self) {
         self.running = None;
+    }
+
+    /// Freezes it: connections stay, nothing answers.
+    pub fn freeze(&self) {
+        self.running.as_ref().expect("it runs").signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.running.as_ref().expect("it runs").signal("-CONT");
     }
 
     /// Waits until it has ended by itself.

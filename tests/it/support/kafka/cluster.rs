@@ -19,6 +19,8 @@ use crate::support::eventually;
 use crate::support::link::Link;
 
 const CONTROLLER: i32 = 100;
+/// After so long a broker that says nothing leads nothing any more. The controller decides.
+const SESSION: &str = "broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n";
 
 /// A broker of a cluster.
 pub struct Broker {
@@ -27,6 +29,8 @@ pub struct Broker {
     /// What its clients go through, where the cluster has links.
     pub link: Option<Link>,
     address: String,
+    /// Where the other brokers go.
+    between: u16,
 }
 
 /// A partition's leader, replicas and those in sync.
@@ -58,7 +62,7 @@ impl Cluster {
     fn with(brokers: i32, has_links: bool) -> Self {
         let controller_port = free_port();
         let controller = Node::new(&format!(
-            "process.roles=controller\nnode.id={CONTROLLER}\n\
+            "process.roles=controller\nnode.id={CONTROLLER}\n{SESSION}\
              controller.quorum.voters={CONTROLLER}@127.0.0.1:{controller_port}\n\
              listeners=CONTROLLER://127.0.0.1:{controller_port}\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT\n"
@@ -91,6 +95,12 @@ impl Cluster {
     #[must_use]
     pub fn address(&self, id: i32) -> &str {
         &self.brokers[&id].address
+    }
+
+    /// The same, by the way that no link is on.
+    #[must_use]
+    pub fn inside(&self, id: i32) -> String {
+        format!("127.0.0.1:{}", self.brokers[&id].between)
     }
 
     /// What can be asked of any cluster.
@@ -213,7 +223,18 @@ impl Cluster {
         leader
     }
 
-    /// Leader, replicas and those in sync, of every partition. `None`: no answer.
+    /// The same as this broker's fellows see it now, if one does.
+    #[must_use]
+    pub fn leader_without(&self, id: i32, topic: &str, partition: i32) -> Option<i32> {
+        let others = self.brokers.iter().filter(|(other, _)| **other != id);
+        let others: Vec<_> = others.map(|(_, broker)| broker.address.as_str()).collect();
+        let asks = Topics::of(others.join(",")).asks();
+        let found = asks.fetch_metadata(Some(topic), Duration::from_secs(3)).ok()?;
+        let partitions = found.topics()[0].partitions();
+        partitions.iter().find(|p| p.id() == partition).map(|p| p.leader())
+    }
+
+    /// How every partition is. `None`: no answer.
     fn partitions(&self, asks: &BaseConsumer) -> Option<Vec<Led>> {
         let metadata = asks.fetch_metadata(None, Duration::from_secs(3)).ok()?;
         let ours = metadata.topics().iter().filter(|t| self.topics.iter().any(|n| n == t.name()));
@@ -228,8 +249,6 @@ impl Cluster {
         let mut broker = self.brokers.remove(&id).expect("it is there");
         broker.node.terminate();
         drop(broker.link.take());
-        let id = id.to_string();
-        self.tool(&["org.apache.kafka.tools.ClusterTool", "unregister", "--id", &id]);
     }
 
     /// Runs one of Kafka's own tools against the brokers that run.
@@ -260,8 +279,7 @@ fn broker(id: i32, controller_port: u16, has_links: bool) -> Broker {
          advertised.listeners=OUT://{address},IN://127.0.0.1:{between}\n\
          inter.broker.listener.name=IN\n\
          listener.security.protocol.map=CONTROLLER:PLAINTEXT,OUT:PLAINTEXT,IN:PLAINTEXT\n\
-         broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n\
-         replica.lag.time.max.ms=5000\n"
+         replica.lag.time.max.ms=5000\n{SESSION}"
     ));
-    Broker { node, link, address }
+    Broker { node, link, address, between }
 }
