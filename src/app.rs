@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::descriptors::Room;
+use self::elsewhere::Elsewhere;
+pub use self::elsewhere::{World, read as read_elsewhere};
 pub use self::reload::ConfigFile;
 use self::reload::{Parts, Reloader};
 use self::sockets::Sockets;
@@ -40,17 +42,18 @@ use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
 use crate::log::Log;
 use crate::metrics::{KafkaMetrics, Metrics};
-use crate::schemas::Schemas;
 use crate::session::{Pump, Sessions};
 use crate::source::control::ControlLog;
 use crate::source::embedded::EmbeddedSource;
 use crate::source::kafka::{KafkaControl, KafkaSource};
 use crate::source::{Sink, Source};
 use crate::{
-    admin, catalog, config, demo, feed, gate, http, limits, log, session, source, telemetry,
+    admin, catalog, config, demo, feed, gate, http, limits, log, schemas, session, source,
+    telemetry,
 };
 
 mod descriptors;
+mod elsewhere;
 mod health;
 mod manager;
 mod reload;
@@ -81,21 +84,23 @@ pub fn run(config: Config, with_demo: bool, file: Option<ConfigFile>) -> anyhow:
         .thread_name("tidegate")
         .build()
         .context("start the runtime")?;
-    let outcome = runtime.block_on(serve(&config, with_demo, file, sockets));
+    let outcome = runtime.block_on(serve(config, with_demo, file, sockets));
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
 }
 
 async fn serve(
-    config: &Config,
+    own: Config,
     with_demo: bool,
     file: Option<ConfigFile>,
     sockets: Sockets,
 ) -> anyhow::Result<()> {
     let mut stop = Stop::install()?;
     let metrics = Arc::new(Metrics::new());
+    let (elsewhere, world) = Elsewhere::start(&own, &metrics).await?;
+    let config = &world.config;
     let catalog = catalog::Current::from(Arc::new(config.catalog()));
-    let schemas = schemas(config, &catalog.now())?;
+    let schemas = schemas::Current::from(Arc::clone(&world.schemas));
     let room = descriptors::share_out(&config.limits)?;
     let identity = identity(&config.limits)?;
     let (public, scheme) = public_port(config, sockets.public, (&identity, room), &metrics)?;
@@ -116,6 +121,7 @@ async fn serve(
     let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     let parts = Parts {
         catalog: catalog.clone(),
+        schemas,
         hub: Arc::clone(&hub),
         source: Arc::clone(&ground.source),
         gate: Arc::clone(&gate),
@@ -126,9 +132,10 @@ async fn serve(
     };
     let controls = parts.controls(blocks, stop.asked.clone(), ask_reload);
     desk.controls.set(controls).expect("set once");
-    let served = routes::Served { schemas, with_demo, health: &board, sink: &ground.sink };
+    let served = routes::Served { with_demo, health: &board, sink: &ground.sink };
     let router = routes::all(config, &parts, served, (&mut tasks, &shutdown));
-    let reloader = Reloader::new(file, config.clone(), parts).context("wait for SIGHUP")?;
+    let reloader =
+        Reloader::new(file, (own, elsewhere, &world), parts).context("wait for SIGHUP")?;
     let reloading = tokio::spawn(reloader.run(reloads));
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
     let carried = (&hub, &catalog, &sessions, &ground.sink);
@@ -160,14 +167,6 @@ async fn until_stopped(stop: &mut Stop, serving: Serving, drain: &RwLock<DrainCo
     serving.drain(stop, drain).await;
 }
 
-/// What the streams' events look like.
-///
-/// # Errors
-/// When a schema cannot be used.
-pub fn schemas(config: &Config, catalog: &catalog::Catalog) -> anyhow::Result<Arc<Schemas>> {
-    Schemas::load(&config.schemas, catalog).context("read the schemas")
-}
-
 /// What the admin port shows before the parts behind it have started.
 fn desk(
     config: &Config,
@@ -189,6 +188,15 @@ fn access(config: &Config) -> anyhow::Result<Access> {
     Access::with_token_in(file).with_context(|| format!("admin_token_file {}", file.display()))
 }
 
+/// Where this host keeps what is not to be gone with the process, if anywhere.
+fn state_dir(config: &Config) -> Option<PathBuf> {
+    let beside_the_log = match &config.source {
+        SourceConfig::Embedded(embedded) => Some(embedded.data_dir.join("state")),
+        SourceConfig::Kafka(_) => None,
+    };
+    config.state.dir.clone().or(beside_the_log)
+}
+
 /// Who is blocked, from the disk; and the task that ends blocks and shares them.
 fn blocks(
     config: &Config,
@@ -196,11 +204,7 @@ fn blocks(
     (gate, public): (&Arc<Gate>, SocketAddr),
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Desk>, AbortHandle)> {
-    let beside_the_log = match &config.source {
-        SourceConfig::Embedded(embedded) => Some(embedded.data_dir.join("state")),
-        SourceConfig::Kafka(_) => None,
-    };
-    let dir = config.state.dir.clone().or(beside_the_log);
+    let dir = state_dir(config);
     if dir.is_none() {
         tracing::warn!("state_dir is not set: blocks and their audit trail are not kept on disk");
     }

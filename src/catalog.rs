@@ -1,8 +1,7 @@
 //! Which streams there are: names, aliases, topics, descriptions, schemas.
 //!
-//! Pure data, looked up by name. Knows nothing of sources or readers. Today it comes from the
-//! config; a remote catalogue only has to build another `Catalog` and replace the one in force
-//! (`current`).
+//! Pure data, looked up by name. Knows nothing of sources or readers. It comes from the config, and
+//! from elsewhere in the reference's form (`stream_config`); `current` is the one in force.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,16 +9,22 @@ use std::sync::Arc;
 use crate::event::TopicName;
 
 mod current;
+pub mod stream_config;
 
 pub use current::{Current, Held};
 
+/// What a stream's name cannot have: it is a part of a URL's path, and commas divide names there.
+pub const NOT_IN_NAMES: [char; 5] = [',', '/', '%', '?', '#'];
+
 /// One stream: a name for a set of topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stream {
     /// The exact name in the URL.
     pub name: Arc<str>,
-    /// The topics it shows, in the order of the config.
+    /// The topics it shows, in the order of the config or of the document.
     pub topics: Vec<TopicName>,
+    /// Topics that who comes back may name besides, and is shown then.
+    pub topics_allowed: Vec<TopicName>,
     /// Other names for the same stream.
     pub aliases: Vec<Arc<str>>,
     /// For people; empty where the operator gave none.
@@ -28,6 +33,13 @@ pub struct Stream {
     pub schema: Option<String>,
     /// Where `POST /v1/events` writes; the first topic where the operator gave none.
     pub produce_to: Option<TopicName>,
+}
+
+impl Stream {
+    /// All topics that it may show.
+    pub fn all_topics(&self) -> impl Iterator<Item = &TopicName> {
+        self.topics.iter().chain(&self.topics_allowed)
+    }
 }
 
 /// What somebody asked for, made canonical: the same streams in any order, by any alias, with any
@@ -77,10 +89,10 @@ impl Catalog {
         self.streams.values()
     }
 
-    /// All topics of all streams, sorted, each once.
+    /// All topics that any stream may show, sorted, each once.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicName> {
-        let all = self.streams.values().flat_map(|s| s.topics.iter().cloned());
+        let all = self.streams.values().flat_map(|s| s.all_topics().cloned());
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -109,6 +121,24 @@ impl Catalog {
             Err(UnknownStreams(unknown))
         }
     }
+
+    /// The selection with those of these topics that its streams allow besides their own.
+    #[must_use]
+    pub fn widened<'a>(
+        &self,
+        mut selection: Selection,
+        topics: impl IntoIterator<Item = &'a str>,
+    ) -> Selection {
+        let streams = selection.streams.iter().filter_map(|name| self.streams.get(name));
+        let allowed: Vec<_> = streams.flat_map(|stream| &stream.topics_allowed).collect();
+        if !allowed.is_empty() {
+            let named: BTreeSet<_> = topics.into_iter().collect();
+            let more = allowed.into_iter().filter(|topic| named.contains(topic.as_str()));
+            let all: BTreeSet<_> = selection.topics.drain(..).chain(more.cloned()).collect();
+            selection.topics = all.into_iter().collect();
+        }
+        selection
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +153,7 @@ mod tests {
             description: String::new(),
             schema: None,
             produce_to: None,
+            topics_allowed: Vec::new(),
         }
     }
 
@@ -136,6 +167,22 @@ mod tests {
         assert_eq!(all.select(["mediawiki.b", "b", "a", "a"]).expect("known"), once);
         assert_eq!(once.topics.len(), 3);
         assert_eq!(once.topics[0].as_str(), "codfw.b");
+    }
+
+    #[test]
+    fn topics_that_are_allowed_besides_are_shown_to_who_names_them() {
+        let topic = |name| TopicName::new(name).expect("legal");
+        let a = Stream { topics_allowed: vec![topic("codfw.a")], ..stream("a", &["eqiad.a"], &[]) };
+        let all = Catalog::new([a, stream("b", &["eqiad.b"], &[])]);
+        let of = |names: &[&str], topics: &[&str]| {
+            let selection = all.select(names.iter().copied()).expect("known");
+            let selection = all.widened(selection, topics.iter().copied());
+            selection.topics.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["a"], &[]), ["eqiad.a"]);
+        assert_eq!(of(&["a"], &["eqiad.a", "codfw.a", "eqiad.b"]), ["codfw.a", "eqiad.a"]);
+        assert_eq!(of(&["b"], &["codfw.a"]), ["eqiad.b"], "it is another stream's");
+        assert_eq!(all.topics(), [topic("codfw.a"), topic("eqiad.a"), topic("eqiad.b")]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::catalog::{Catalog, Stream};
 
 mod access_log;
+mod catalogue;
 mod change;
 mod drain;
 mod health;
@@ -28,10 +29,12 @@ mod state;
 mod streams;
 
 pub use self::access_log::Addresses;
+pub use self::catalogue::CatalogueConfig;
 pub use self::drain::DrainConfig;
 pub use self::health::{CanaryConfig, HealthConfig};
 pub use self::kafka::{KafkaConfig, is_broker};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
+use catalogue::Known;
 use reader::{Findings, Section};
 pub use reader::{Mistake, prefix};
 pub use redact::{Condition, RedactRule, Redaction};
@@ -138,6 +141,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// What there is to read, by name.
     pub streams: Vec<Stream>,
+    /// What more there is, elsewhere.
+    pub catalogue: CatalogueConfig,
     /// Of each stream.
     pub session: SessionConfig,
     /// How it goes out of service.
@@ -233,10 +238,16 @@ impl Config {
         intake.finish(found);
         let state = StateConfig::read(&mut root, found);
         let mut schemas = SchemasConfig::read(&mut root, found);
+        let catalogue = CatalogueConfig::read(&mut root, found);
         let streams = streams::read(root.table("streams", found), &mut schemas, found);
-        let redact = redact::rules(&mut root, &streams, found);
-        let health = HealthConfig::read(&mut root, &streams, found);
-        let canary = CanaryConfig::read(&mut root, &streams, found);
+        let known = Known { streams: &streams, and_others: catalogue.place.is_some() };
+        if streams.is_empty() && !known.and_others && found.mistakes.is_empty() {
+            let says = "is missing; at least one [streams.NAME] is accepted, or catalogue.uri";
+            found.add("streams.NAME", says);
+        }
+        let redact = redact::rules(&mut root, known, found);
+        let health = HealthConfig::read(&mut root, known, found);
+        let canary = CanaryConfig::read(&mut root, known, found);
         let access_log = access_log::read(&mut root, found);
         let control = state.blocks_topic.as_ref();
         if streams.iter().flat_map(|s| &s.topics).any(|topic| Some(topic) == control) {
@@ -253,6 +264,7 @@ impl Config {
             tls,
             source,
             streams,
+            catalogue,
             session,
             drain,
             limits,
@@ -274,8 +286,10 @@ impl Config {
         let session = session(None, &mut found);
         let limits = LimitsConfig::read(&mut Section::new("", None), &mut found);
         let state = StateConfig::read(&mut Section::new("", None), &mut found);
-        let health = HealthConfig::read(&mut Section::new("", None), &streams, &mut found);
-        let canary = CanaryConfig::read(&mut Section::new("", None), &streams, &mut found);
+        let catalogue = CatalogueConfig::read(&mut Section::new("", None), &mut found);
+        let known = Known { streams: &streams, and_others: false };
+        let health = HealthConfig::read(&mut Section::new("", None), known, &mut found);
+        let canary = CanaryConfig::read(&mut Section::new("", None), known, &mut found);
         let mut embedded = Section::new("embedded", None);
         let mut embedded = self::embedded(&mut embedded, &mut found);
         embedded.data_dir = data_dir.to_owned();
@@ -289,6 +303,7 @@ impl Config {
             tls: None,
             source: SourceConfig::Embedded(embedded),
             streams,
+            catalogue,
             session,
             drain: DrainConfig::AT_ONCE,
             limits,

@@ -54,6 +54,7 @@ pub fn streams() -> Vec<Stream> {
         description: format!("{description} (made up, for trying out)"),
         schema: Some(schema.to_owned()),
         produce_to: None,
+        topics_allowed: Vec::new(),
     };
     let all = [
         (STREAMS[0], shape::RECENTCHANGE, "Every change of every wiki"),

@@ -10,13 +10,12 @@
 
 use std::sync::Arc;
 
-use crate::catalog;
 use crate::config::Compress;
 use crate::gate::Gate;
 use crate::health::Board;
 use crate::metrics::Metrics;
-use crate::schemas::Schemas;
 use crate::session::Sessions;
+use crate::{catalog, schemas};
 
 mod documentation;
 mod encoding;
@@ -70,7 +69,7 @@ pub struct Front {
     /// Which streams there are.
     pub catalog: catalog::Current,
     /// What their events look like.
-    pub schemas: Arc<Schemas>,
+    pub schemas: schemas::Current,
     /// Who may come in.
     pub gate: Arc<Gate>,
     /// Opens streams.

@@ -33,7 +33,7 @@ use crate::catalog::{self, Catalog, Stream};
 use crate::event::{TimestampMs, TopicName};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::schemas::Schemas;
+use crate::schemas;
 use crate::source::{NewRecord, Sink, SinkError};
 
 mod answer;
@@ -57,7 +57,7 @@ const UNIT_BYTES: usize = 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// What the events of streams must fit.
-    pub schemas: Arc<Schemas>,
+    pub schemas: schemas::Current,
     /// `meta.id`, `meta.dt` and `meta.request_id` are put in where they are missing.
     pub fill_meta: bool,
 }
@@ -138,7 +138,7 @@ impl IntakeState {
 
     /// Whether an event fits what its stream's events must fit.
     fn check(&self, stream: &Stream, event: &str) -> Result<(), BadEvent> {
-        let schemas = &self.settings.schemas;
+        let schemas = self.settings.schemas.now();
         if !schemas.are_for(stream) {
             return Ok(());
         }

@@ -6,11 +6,14 @@
 
 pub mod event;
 
-pub mod catalog;
 pub mod limits;
+
+pub mod catalog;
 pub mod position;
 
 pub mod visit;
+
+pub mod document;
 
 pub mod config;
 pub mod metrics;

@@ -164,6 +164,14 @@ pub const INTAKE_DETAILS_BYTES_MAX: usize = 256 * 1024;
 /// A record's time may be this far ahead of the clock; beyond it the time of the append counts.
 pub const TIME_AHEAD_MS_MAX: i64 = 60_000;
 
+/// Bytes of a catalogue that is read from elsewhere.
+pub const CATALOGUE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Streams of a catalogue that is read from elsewhere.
+pub const CATALOGUE_STREAMS_MAX: usize = 10_000;
+/// How often a server may lead on to another place.
+pub const REDIRECTIONS_MAX: usize = 4;
+/// Schemas that are fetched at the same time.
+pub const SCHEMA_FETCHES_MAX: usize = 8;
 /// Schemas of events that are kept, and the files that are looked at for them.
 pub const SCHEMAS_MAX: usize = 5000;
 /// See `SCHEMAS_MAX`.

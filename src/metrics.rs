@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+mod catalogue;
 mod control;
 mod gate;
 mod health;
@@ -20,6 +21,7 @@ mod intake;
 mod kafka;
 mod source;
 
+pub use catalogue::{ByOutcome, CatalogueMetrics};
 pub use control::ControlMetrics;
 pub use gate::GateMetrics;
 pub use health::{ByCanary, ByHealth, HealthMetrics};
@@ -145,6 +147,8 @@ pub struct Metrics {
     pub gate: GateMetrics,
     /// What operators decide at run time.
     pub control: ControlMetrics,
+    /// What is read from elsewhere.
+    pub catalogue: CatalogueMetrics,
     /// How everything is.
     pub health: HealthMetrics,
     /// What comes from the source.
@@ -165,11 +169,10 @@ impl Metrics {
         let source = SourceMetrics::new(&mut registry, &mut described);
         let kafka = KafkaMetrics::new(&mut registry, &mut described);
         let intake = IntakeMetrics::new(&mut registry, &mut described);
-        let r = &mut registry;
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
                 let metric = Default::default();
-                register((r, &mut described), ($name, $help), &metric);
+                register((&mut registry, &mut described), ($name, $help), &metric);
                 metric
             }};
         }
@@ -216,6 +219,7 @@ impl Metrics {
             ),
             gate: GateMetrics::default(),
             control: ControlMetrics::default(),
+            catalogue: CatalogueMetrics::new(&mut registry, &mut described),
             health,
             source,
             kafka,

@@ -83,6 +83,17 @@ pub enum LastEventId {
     Positions(Vec<ResumeEntry>),
 }
 
+impl LastEventId {
+    /// The topics that it names (where it is names only, streams may be among them).
+    #[must_use]
+    pub fn topics(&self) -> Vec<&str> {
+        match self {
+            Self::Names(names) => names.iter().map(String::as_str).collect(),
+            Self::Positions(entries) => entries.iter().map(|e| e.tp.topic.as_str()).collect(),
+        }
+    }
+}
+
 /// At most the first 100 characters of what a client sent, for an error that is shown to it.
 fn shortened(text: &str) -> String {
     const SHOWN_CHARS: usize = 100;

@@ -2,14 +2,17 @@
 //! takes.
 //!
 //! ```text
-//!  folder ─▶ documents, by URI ─┐
-//!  a stream's own file ─────────┴─▶ Schema (compiled when it is first held against an event)
+//!  folder ─────────────────────────┬─▶ documents, by URI ─┐
+//!  base URIs ─▶ remote ─▶ Fetched ─┘                      │
+//!  a stream's own file ───────────────────────────────────┴─▶ Schema (compiled when it is first
+//!                                                                held against an event)
 //! ```
-//! A document's URI is its path in the folder without `.json`: `/mediawiki/recentchange/1.0.1`. All
-//! is read at the start, so no request makes anything be read or fetched, whatever its `$schema`
-//! says. Knows no HTTP. `check` says in words what does not fit; `folder` reads.
+//! A document's URI is its path in the folder without its ending: `/mediawiki/recentchange/1.0.1`.
+//! What is known is known before anybody asks: no request makes anything be read or fetched,
+//! whatever its `$schema` says; `current` is what is known now. Knows no HTTP. `check` says in
+//! words what does not fit; `folder` and `remote` read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -20,9 +23,13 @@ use crate::catalog::{Catalog, Stream};
 use crate::config::SchemasConfig;
 
 mod check;
+mod current;
 mod folder;
+mod remote;
 
 pub use check::Misfit;
+pub use current::Current;
+pub use remote::{Fetched, Missing, Remote};
 
 /// Documents by URI.
 type Documents = Arc<BTreeMap<String, Arc<Value>>>;
@@ -87,31 +94,44 @@ pub struct Schema {
 pub struct Schemas {
     documents: Documents,
     by_uri: BTreeMap<String, Arc<Schema>>,
+    /// Events must fit what their stream names, also where none of it could be had.
+    count: bool,
     of_streams: HashMap<String, Arc<Schema>>,
 }
 
 impl Schemas {
-    /// Reads everything that is configured.
+    /// Reads everything that is configured, and takes what was fetched besides.
     ///
     /// # Errors
-    /// A file that cannot be read or is no schema, and a schema of the catalogue's that is none.
-    pub fn load(config: &SchemasConfig, catalog: &Catalog) -> Result<Arc<Self>, SchemasError> {
-        let documents = match &config.folder {
+    /// A file that cannot be read or is no schema; a stream's schema in the folder that is none.
+    /// (One that was fetched and is none is said in the log: it is not ours to mend.)
+    pub fn load(
+        config: &SchemasConfig,
+        catalog: &Catalog,
+        fetched: &Fetched,
+    ) -> Result<Arc<Self>, SchemasError> {
+        let mut documents = match &config.folder {
             Some(folder) => folder::read(folder)?,
             None => BTreeMap::new(),
         };
+        let is_ours: BTreeSet<String> = documents.keys().cloned().collect();
+        for (uri, document) in fetched {
+            documents.entry(uri.clone()).or_insert_with(|| document.clone());
+        }
         let mut all = Self::of_documents(documents);
+        all.count = config.folder.is_some() || !config.base_uris.is_empty();
         for (stream, file) in &config.of_streams {
             let document = Arc::new(folder::read_file(file)?);
             let uri = file.display().to_string();
             all.of_streams.insert(stream.clone(), Arc::new(Schema::new(uri, document)));
         }
         for schema in catalog.streams().filter_map(|stream| all.of(stream)) {
-            let compiled = schema.compiled(&all.documents);
-            compiled.as_ref().map_err(|says| SchemasError::Unusable {
-                uri: schema.uri.clone(),
-                says: says.clone(),
-            })?;
+            let Err(says) = schema.compiled(&all.documents) else { continue };
+            let error = SchemasError::Unusable { uri: schema.uri.clone(), says: says.clone() };
+            if is_ours.contains(&schema.uri) || !fetched.contains_key(&schema.uri) {
+                return Err(error);
+            }
+            tracing::warn!(%error, "a schema that was fetched cannot be used");
         }
         Ok(Arc::new(all))
     }
@@ -125,7 +145,8 @@ impl Schemas {
             (uri.clone(), Arc::new(Schema::new(uri.clone(), Arc::clone(document))))
         };
         let by_uri = documents.iter().map(schema).collect();
-        Self { documents: Arc::new(documents), by_uri, of_streams: HashMap::new() }
+        let count = !documents.is_empty();
+        Self { documents: Arc::new(documents), by_uri, count, of_streams: HashMap::new() }
     }
 
     /// What a stream's events look like: its own schema, the one that it names, or the newest of
@@ -143,8 +164,8 @@ impl Schemas {
     /// Whether there is anything that an event of this stream must fit.
     #[must_use]
     pub fn are_for(&self, stream: &Stream) -> bool {
-        let by_uri = !self.by_uri.is_empty() && stream.schema.is_some();
-        by_uri || self.of_streams.contains_key(&*stream.name)
+        let named = self.count && stream.schema.is_some();
+        named || self.of_streams.contains_key(&*stream.name)
     }
 
     /// What an event of this stream must fit; `None`: anything is taken. `named` is its `$schema`.
@@ -164,7 +185,7 @@ impl Schemas {
         };
         let title = title(of_stream);
         let named = named.ok_or_else(|| NoSchema::Missing(title.to_owned()))?;
-        let uri = named.trim_end_matches('#').trim_end_matches(".json");
+        let uri = without_ending(named.trim_end_matches('#'));
         let found = || check::shortened(named);
         if self::title(uri) != title {
             return Err(NoSchema::Other { found: found(), title: title.to_owned() });
@@ -220,8 +241,8 @@ impl Retrieve for Library {
         &self,
         uri: &Uri<String>,
     ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        let document = self.0.get(uri.path().as_str().trim_end_matches(".json"));
-        let document = document.ok_or_else(|| format!("{uri} is not in the folder of schemas"))?;
+        let document = self.0.get(without_ending(uri.path().as_str()));
+        let document = document.ok_or_else(|| format!("{uri} is not among the schemas"))?;
         Ok(without_dialect(document))
     }
 }
@@ -244,6 +265,11 @@ fn title(uri: &str) -> &str {
         Some((title, version)) if is_version(version) => title,
         _ => uri,
     }
+}
+
+/// A URI as it is known here: of a file, without its ending.
+fn without_ending(uri: &str) -> &str {
+    [".json", ".yaml", ".yml"].iter().find_map(|end| uri.strip_suffix(end)).unwrap_or(uri)
 }
 
 fn version(uri: &str) -> &str {

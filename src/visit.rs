@@ -96,7 +96,7 @@ impl Target {
     }
 
     /// `host:port`, the port only where it is not the scheme's own.
-    fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let own = if self.https { 443 } else { 80 };
         if self.port == own { self.bracketed() } else { self.host_and_port() }
     }

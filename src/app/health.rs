@@ -39,7 +39,9 @@ pub(super) fn board(config: &Config, catalog: &Catalog, metrics: &Arc<Metrics>) 
     let CanaryConfig { streams, interval, deadline, .. } = &config.canary;
     // Whether one has come cannot be told before it is due.
     let heard_within = *interval + *deadline * 2 + HEARD_WITHIN;
-    let streams = streams.iter().map(|name| name.as_str().into()).collect();
+    // One that the catalogue does not have now cannot be tried out before the next start.
+    let there = streams.iter().filter(|name| catalog.get(name).is_some());
+    let streams = there.map(|name| name.as_str().into()).collect();
     let canaries = Some((streams, Terms { heard_within, ..terms }));
     let plan = Plan { reach, terms, canaries, ..Plan::of(&source(config), catalog) };
     Board::new(plan, Arc::clone(metrics))

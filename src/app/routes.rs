@@ -12,13 +12,11 @@ use crate::demo;
 use crate::health::Board;
 use crate::http::{self, Front};
 use crate::intake::{self, IntakeState};
-use crate::schemas::Schemas;
+use crate::schemas::{self, Schemas};
 use crate::source::Sink;
 
 /// What is served besides the parts that a reload changes.
 pub(super) struct Served<'a> {
-    /// What the streams' events look like.
-    pub(super) schemas: Arc<Schemas>,
     /// The demo's events have schemas, which are shown; nobody's events must fit them.
     pub(super) with_demo: bool,
     /// How everything is.
@@ -34,10 +32,11 @@ pub(super) fn all(
     served: Served<'_>,
     (tasks, stop): (&mut JoinSet<()>, &CancellationToken),
 ) -> Router {
-    let Served { schemas, with_demo, health, sink } = served;
+    let Served { with_demo, health, sink } = served;
+    let schemas = parts.schemas.clone();
     let shown = match with_demo {
-        true => Arc::new(Schemas::of_documents(demo::schemas())),
-        false => Arc::clone(&schemas),
+        true => schemas::Current::from(Arc::new(Schemas::of_documents(demo::schemas()))),
+        false => schemas.clone(),
     };
     let front = Front {
         catalog: parts.catalog.clone(),

@@ -69,7 +69,9 @@ impl Held {
             return true;
         }
         let names = self.selection.streams.iter().map(|name| &**name);
-        let stands = self.current.now().select(names).is_ok_and(|now| now == self.selection);
+        let (now, topics) = (self.current.now(), self.selection.topics.iter().map(|t| t.as_str()));
+        let selected = now.select(names).map(|selection| now.widened(selection, topics));
+        let stands = selected.is_ok_and(|selection| selection == self.selection);
         if stands {
             self.stood.store(generation, Ordering::Release);
         }
@@ -79,8 +81,10 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stream;
     use super::super::tests::stream;
     use super::*;
+    use crate::event::TopicName;
 
     #[test]
     fn a_selection_stands_as_long_as_its_streams_have_the_same_topics() {
@@ -96,5 +100,19 @@ mod tests {
         assert!(!b.stands() && !both.stands(), "it would show less than others see");
         current.replace(of(vec![stream("b", &["y"], &[])]));
         assert!(!a.stands() && b.stands() && !both.stands());
+        // What is allowed besides belongs to who has named it.
+        let allows = || Stream {
+            topics_allowed: vec![TopicName::new("w").expect("legal")],
+            ..stream("a", &["x"], &[])
+        };
+        current.replace(of(vec![allows()]));
+        let now = current.now();
+        let wide = now.widened(now.select(["a"]).expect("known"), ["w"]);
+        assert_eq!(wide.topics.len(), 2);
+        let wide = Held::new(&current, wide);
+        current.replace(of(vec![allows(), stream("b", &["y"], &[])]));
+        assert!(wide.stands());
+        current.replace(of(vec![stream("a", &["x"], &[])]));
+        assert!(!wide.stands(), "it is allowed no more");
     }
 }

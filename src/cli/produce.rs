@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ pub fn run(args: ProduceArgs) -> anyhow::Result<()> {
         .build()
         .context("start the runtime")?;
     let outcome: anyhow::Result<Tally> = runtime.block_on(async {
-        let target = open_target(&args)?;
+        let target = open_target(&args).await?;
         let stop = CancellationToken::new();
         tokio::spawn(stop_at_interrupt(stop.clone()));
         let report = Report::on_stderr(bytes);
@@ -95,24 +95,25 @@ fn open_input(args: &ProduceArgs) -> anyhow::Result<(Box<dyn Read + Send>, Optio
     Ok((Box::new(file), bytes))
 }
 
-fn open_target(args: &ProduceArgs) -> anyhow::Result<Target> {
+async fn open_target(args: &ProduceArgs) -> anyhow::Result<Target> {
     match &args.config {
         None => Ok(Target::Gateway(Box::new(Gateway::new(&args.url, &args.stream)?))),
         Some(file) => {
-            let (catalog, sink) = open_sink(file)?;
+            let (catalog, sink) = open_sink(file).await?;
             Ok(Target::Direct(Direct::new(catalog, &args.stream, sink)?))
         }
     }
 }
 
 /// The catalogue and the sink of a config.
-fn open_sink(file: &std::path::Path) -> anyhow::Result<(Arc<Catalog>, Arc<dyn Sink>)> {
+async fn open_sink(file: &Path) -> anyhow::Result<(Arc<Catalog>, Arc<dyn Sink>)> {
     let config = Config::load(file)?;
     match &config.source {
-        SourceConfig::Kafka(kafka) => Ok((
-            Arc::new(config.catalog()),
-            crate::app::kafka_source(kafka, KafkaMetrics::default())?,
-        )),
+        SourceConfig::Kafka(kafka) => {
+            let sink = crate::app::kafka_source(kafka, KafkaMetrics::default())?;
+            let all = crate::app::read_elsewhere(&config).await?.config;
+            Ok((Arc::new(all.catalog()), sink))
+        }
         SourceConfig::Embedded(_) => bail!(
             "{}: has an embedded log, which one process can have open; use --url, through the \
              gateway that has it",

@@ -71,6 +71,7 @@ impl Config {
         differ!(keys, self, new,
             "log_level": log_level,
             "streams": streams,
+            "catalogue": catalogue,
             "session.keepalive_s": session.keepalive,
             "session.lifetime_s": session.lifetime,
             "session.retry_ms": session.retry_ms,
@@ -133,11 +134,15 @@ mod tests {
             let value = value.trim();
             let other = match (key, value) {
                 ("cert" | "key" | "schema_title" | "brokers_file", _) => continue,
+                // They count only where there is a catalogue.
+                ("object_path" | "allowed_streams" | "produce_prefix", _) => continue,
                 (_, "true") => "false".to_owned(),
                 (_, "false") => "true".to_owned(),
                 // The second counts only where there is a log.
                 ("client_from" | "addresses", _) => continue,
                 ("streams", "[]") => "[\"recentchange\"]".to_owned(),
+                ("base_uris", "[]") => "[\"http://a.example\"]".to_owned(),
+                ("latest_version", _) => "\"current\"".to_owned(),
                 ("compress", _) => "\"nobody\"".to_owned(),
                 ("log_level", _) => "\"debug\"".to_owned(),
                 ("listen" | "admin_listen", _) => "\"127.0.0.1:9\"".to_owned(),

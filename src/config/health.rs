@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::catalogue::Known;
 use super::reader::{Findings, Section};
-use crate::catalog::Stream;
 
 /// `[health]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct CanaryConfig {
 const STREAMS_MAX: usize = 24;
 
 impl HealthConfig {
-    pub(super) fn read(root: &mut Section<'_>, streams: &[Stream], found: &mut Findings) -> Self {
+    pub(super) fn read(root: &mut Section<'_>, known: Known<'_>, found: &mut Findings) -> Self {
         let mut section = Section::new("health", root.table("health", found));
         let seconds = Duration::from_secs;
         let patience = seconds(section.number("patience_s", 10, 0..=600, found));
@@ -47,7 +47,7 @@ impl HealthConfig {
         let mut silence_max = BTreeMap::new();
         for key in table.into_iter().flat_map(toml::Table::keys) {
             let max = named.number(key, 0, 1..=31_536_000, found);
-            if !is_stream(streams, key) {
+            if !known.has(key) {
                 found.add(named.key(key), "there is no such stream; a stream's name is accepted");
             }
             silence_max.insert(key.clone(), seconds(max));
@@ -59,10 +59,10 @@ impl HealthConfig {
 }
 
 impl CanaryConfig {
-    pub(super) fn read(root: &mut Section<'_>, streams: &[Stream], found: &mut Findings) -> Self {
+    pub(super) fn read(root: &mut Section<'_>, known: Known<'_>, found: &mut Findings) -> Self {
         let mut section = Section::new("canary", root.table("canary", found));
         let named = section.list("streams", found);
-        for name in named.iter().filter(|name| !is_stream(streams, name)) {
+        for name in named.iter().filter(|name| !known.has(name)) {
             let says = format!("found \"{name}\"; a stream's name is accepted (no alias)");
             found.add(section.key("streams"), says);
         }
@@ -78,8 +78,4 @@ impl CanaryConfig {
         let streams = named.into_iter().map(str::to_owned).collect();
         Self { streams, interval, deadline, produce }
     }
-}
-
-fn is_stream(streams: &[Stream], name: &str) -> bool {
-    streams.iter().any(|stream| &*stream.name == name)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
+use super::catalogue::Known;
 use super::reader::{Findings, Section};
-use crate::catalog::Stream;
 
 /// The name under which the rules of the reference's form are counted.
 const PAGES: &str = "mediawiki_redacted_pages";
@@ -76,14 +76,14 @@ fn split(path: &str) -> Vec<String> {
 /// All rules of a config.
 pub(super) fn rules(
     root: &mut Section<'_>,
-    streams: &[Stream],
+    known: Known<'_>,
     found: &mut Findings,
 ) -> Vec<Arc<RedactRule>> {
     let mut all = Vec::new();
     for (name, value) in root.table("redact", found).into_iter().flatten() {
         let path = format!("redact.{name}");
         match value.as_table() {
-            Some(table) => all.push(Arc::new(rule(name, &path, table, streams, found))),
+            Some(table) => all.push(Arc::new(rule(name, &path, table, known, found))),
             None => found.add(path, "a table is accepted: [redact.NAME]"),
         }
     }
@@ -99,17 +99,14 @@ fn rule(
     name: &str,
     path: &str,
     table: &Table,
-    streams: &[Stream],
+    known: Known<'_>,
     found: &mut Findings,
 ) -> RedactRule {
     let mut section = Section::new(path, Some(table));
     let mut of_streams = BTreeSet::new();
     for text in section.list("streams", found) {
-        let has = |s: &&Stream| &*s.name == text || s.aliases.iter().any(|a| &**a == text);
-        match streams.iter().find(has) {
-            Some(stream) => {
-                of_streams.insert(stream.name.to_string());
-            }
+        match known.named(text) {
+            Some(name) => drop(of_streams.insert(name)),
             None => {
                 let says = format!("found \"{text}\"; the name of a stream is accepted");
                 found.add(section.key("streams"), says);

@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::SchemasConfig;
 use super::reader::{Findings, Section};
-use crate::catalog::Stream;
+use crate::catalog::{NOT_IN_NAMES, Stream};
 use crate::event::TopicName;
 
 /// All streams, each name of which is one stream's.
@@ -29,7 +29,7 @@ pub(super) fn read(
         schemas.read_file_of(name, &mut section, found);
         section.finish(found);
         for any_name in stream.aliases.iter().chain([&stream.name]) {
-            if any_name.is_empty() || any_name.contains([',', '/', '%', '?', '#']) {
+            if any_name.is_empty() || any_name.contains(NOT_IN_NAMES) {
                 found.add(&path, format!("\"{any_name}\" is no name: , / % ? # cannot be in it"));
             }
             if let Some(other) = taken.insert(Arc::clone(any_name), path.clone()) {
@@ -37,9 +37,6 @@ pub(super) fn read(
             }
         }
         all.push(stream);
-    }
-    if all.is_empty() && found.mistakes.is_empty() {
-        found.add("streams.NAME", "is missing; at least one [streams.NAME] is accepted");
     }
     all
 }
@@ -72,5 +69,6 @@ fn stream(name: &str, section: &mut Section<'_>, found: &mut Findings) -> Stream
         }
         topic
     });
-    Stream { name: name.into(), topics, aliases, description, schema, produce_to }
+    let (name, topics_allowed) = (name.into(), Vec::new());
+    Stream { name, topics, topics_allowed, aliases, description, schema, produce_to }
 }

@@ -81,7 +81,7 @@ impl Topics {
 fn streams_of(catalog: &Catalog) -> HashMap<TopicName, Vec<String>> {
     let mut streams_of: HashMap<_, Vec<_>> = HashMap::new();
     for stream in catalog.streams() {
-        for topic in &stream.topics {
+        for topic in stream.all_topics() {
             streams_of.entry(topic.clone()).or_default().push(stream.name.to_string());
         }
     }

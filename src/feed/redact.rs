@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::render;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Stream};
 use crate::config::{RedactRule, Redaction};
 use crate::event::{Record, TopicName};
 use crate::metrics::{ByRule, Metrics};
@@ -59,9 +59,15 @@ impl Redactor {
     ) -> Option<Self> {
         let mut plans: HashMap<TopicName, Plan> = HashMap::new();
         for rule in rules {
-            let is_meant = |name: &str| rule.streams.is_empty() || rule.streams.contains(name);
-            let streams = catalog.streams().filter(|stream| is_meant(&stream.name));
-            let topics: HashSet<&TopicName> = streams.flat_map(|stream| &stream.topics).collect();
+            let named = rule.streams.iter().map(|name| catalog.get(name));
+            let named: Option<HashSet<_>> = named.map(|s| s.map(|s| &s.name)).collect();
+            // A stream that is not there may be called otherwise now: rather too much is hidden
+            // than too little.
+            let named = named.filter(|named| !named.is_empty());
+            let is_meant =
+                |stream: &Stream| named.as_ref().is_none_or(|n| n.contains(&stream.name));
+            let streams = catalog.streams().filter(|stream| is_meant(stream));
+            let topics: HashSet<&TopicName> = streams.flat_map(|s| s.all_topics()).collect();
             for topic in topics {
                 plans.entry(topic.clone()).or_default().add(rule);
             }

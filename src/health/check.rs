@@ -61,11 +61,13 @@ pub enum Word {
     RefusedUnderShare,
     /// What operators decide cannot be written to the disk.
     StateUnsaved,
+    /// The catalogue cannot be read, and the last good one is in force.
+    CatalogueStale,
 }
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::Starting,
         Self::NotHeardOf,
@@ -78,6 +80,7 @@ impl Word {
         Self::CanaryAbsent,
         Self::RefusedUnderShare,
         Self::StateUnsaved,
+        Self::CatalogueStale,
     ];
 
     /// As it is written.
@@ -96,6 +99,7 @@ impl Word {
             Self::CanaryAbsent => "canary_absent",
             Self::RefusedUnderShare => "refused_under_share",
             Self::StateUnsaved => "state_unsaved",
+            Self::CatalogueStale => "catalogue_stale",
         }
     }
 }

@@ -67,6 +67,8 @@ pub enum Aspect {
     Room,
     /// Of the service: what operators decide is kept.
     Keeping,
+    /// Of the service: it knows which streams there are.
+    Knowing,
 }
 
 /// What there is to be checked.
@@ -138,6 +140,7 @@ impl Model {
             ((source.clone(), Aspect::Reach), Check::new(reach, now)),
             ((Subject::Service, Aspect::Room), Check::new(terms, now)),
             ((Subject::Service, Aspect::Keeping), Check::new(terms, now)),
+            ((Subject::Service, Aspect::Knowing), Check::new(terms, now)),
         ];
         let (checks, states) = (BTreeMap::from(own), BTreeMap::new());
         let mut model = Self { source, streams: Vec::new(), canaries, terms, checks, states };
@@ -309,6 +312,7 @@ mod tests {
             (stream("b"), Aspect::Canary),
             (Subject::Service, Aspect::Room),
             (Subject::Service, Aspect::Keeping),
+            (Subject::Service, Aspect::Knowing),
         ]
     }
 
@@ -381,7 +385,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_sequence_of_observations_leaves_an_undetermined_state(
-            steps in prop::collection::vec((0_usize..8, 0_u32..3, 0_u64..20), 0..80),
+            steps in prop::collection::vec((0_usize..9, 0_u32..3, 0_u64..20), 0..80),
         ) {
             let start = Instant::now();
             let (mut model, mut now) = (model(start), start);

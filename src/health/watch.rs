@@ -100,6 +100,14 @@ impl Watch {
             ),
         };
         self.board.found(Subject::Service, Aspect::Keeping, now, keeping);
+        let knowing = match self.metrics.catalogue.stale.get() {
+            0 => Finding::ok(),
+            _ => Finding::degraded(
+                Word::CatalogueStale,
+                "the catalogue cannot be read; the last good one is in force",
+            ),
+        };
+        self.board.found(Subject::Service, Aspect::Knowing, now, knowing);
         let _ = self.board.look(now);
     }
 

@@ -34,11 +34,11 @@ const NAME: &AsciiSet = &CONTROLS
 
 /// The whole document.
 pub(super) fn document(front: &Front) -> Value {
-    let mut events = Events::default();
+    let (mut events, schemas) = (Events::default(), front.schemas.now());
     let mut paths = Map::new();
     paths.insert("/v2/stream/{streams}".into(), json!({ "get": composed(front) }));
     for stream in front.catalog.now().streams() {
-        let event = events.of(stream, &front.schemas);
+        let event = events.of(stream, &schemas);
         for name in [&stream.name].into_iter().chain(&stream.aliases) {
             let path = format!("/v2/stream/{}", utf8_percent_encode(name, NAME));
             paths.insert(path, json!({ "get": of_stream(name, stream, &event) }));

@@ -153,9 +153,8 @@ fn read(front: &Front, head: &Parts) -> Result<(OpenRequest, Format), AppError> 
     let compress = front.settings.compress;
     let names = uri.path().strip_prefix(STREAMS_AT).unwrap_or_default();
     let names = percent_decode_str(names).decode_utf8().map_err(|_| AppError::BadPath)?;
-    let selection = front
-        .catalog
-        .now()
+    let catalog = front.catalog.now();
+    let selection = catalog
         .select(names.split(','))
         .map_err(|unknown| AppError::UnknownStreams(unknown.to_string()))?;
     let query = Asked::in_query(uri);
@@ -169,6 +168,10 @@ fn read(front: &Front, head: &Parts) -> Result<(OpenRequest, Format), AppError> 
         Some(bytes) => {
             parse_last_event_id(bytes).map_err(|e| AppError::BadPosition(e.to_string()))?
         }
+    };
+    let selection = match &last_event_id {
+        Some(id) => catalog.widened(selection, id.topics()),
+        None => selection,
     };
     let format = Format::accepted(headers);
     let framing = format.framing();

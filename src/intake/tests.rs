@@ -23,6 +23,7 @@ fn catalog() -> Arc<Catalog> {
         description: String::new(),
         schema: None,
         produce_to: produce_to.map(name),
+        topics_allowed: Vec::new(),
     };
     Arc::new(Catalog::new([
         stream("a", &["eqiad.a", "codfw.a"], None),
@@ -307,8 +308,8 @@ fn strict() -> Rig {
             },
         },
     });
-    let schemas = Schemas::of_documents([("/thing/1.0.0".to_owned(), schema)].into());
-    let settings = Settings { schemas: Arc::new(schemas), fill_meta: true };
+    let schemas = schemas::Schemas::of_documents([("/thing/1.0.0".to_owned(), schema)].into());
+    let settings = Settings { schemas: Arc::new(schemas).into(), fill_meta: true };
     let mut rig = Rig::with(MemorySink::new(1), settings.clone());
     let mut streams: Vec<Stream> = catalog().streams().map(|s| (**s).clone()).collect();
     let of_a = streams.iter_mut().find(|s| &*s.name == "a").expect("it is there");

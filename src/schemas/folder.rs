@@ -7,28 +7,33 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::SchemasError;
-use crate::limits;
+use super::{SchemasError, version, without_ending};
+use crate::{document, limits};
 
 fn wrong(path: &Path, says: impl Into<String>) -> SchemasError {
     SchemasError::File { path: path.to_owned(), says: says.into() }
 }
 
-/// All schemas below a folder, by their path in it without `.json`. A file that ends so must be
-/// JSON; one without an ending is taken if it is. What has another ending, and what begins with a
-/// dot, is passed over.
+/// All schemas below a folder, by their path in it without its ending. A file that ends in `.json`
+/// must be JSON, and one that is called as a version, `1.0.0.yaml`, must be YAML; others are taken
+/// if they can be read. What has another ending, and what begins with a dot, is passed over.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Value>, SchemasError> {
     let mut all = BTreeMap::new();
     let mut bytes = 0;
     let mut files = files(folder)?;
-    // `1.0.0` before `1.0.0.json`, which counts.
-    files.sort();
+    // `1.0.0.json` counts, else `1.0.0`, else `1.0.0.yaml`.
+    files.sort_by_cached_key(|path| (rank(path), path.clone()));
     for path in files {
         let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-        let must = name.ends_with(".json");
-        if !must && [".yaml", ".yml", ".md", ".js"].iter().any(|end| name.ends_with(end)) {
+        if [".md", ".js"].iter().any(|end| name.ends_with(end)) {
             continue;
         }
+        let uri = format!("/{}", without_ending(&name));
+        if all.contains_key(&uri) {
+            continue;
+        }
+        let is_version = version(&uri).starts_with(|c: char| c.is_ascii_digit());
+        let must = name.ends_with(".json") || (is_version && rank(&path) == YAML);
         let document = match read_file(&path) {
             Err(error) if must => return Err(error),
             Err(_) => continue,
@@ -43,12 +48,23 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Value>, SchemasErro
             let (most, bytes) = (limits::SCHEMAS_MAX, limits::SCHEMAS_BYTES_MAX);
             return Err(wrong(folder, format!("{most} schemas in {bytes} bytes are accepted")));
         }
-        all.insert(format!("/{}", name.trim_end_matches(".json")), document);
+        all.insert(uri, document);
     }
     if all.is_empty() {
         return Err(wrong(folder, "holds no schema; files such as NAME/1.0.0.json are accepted"));
     }
     Ok(all)
+}
+
+const YAML: u8 = 2;
+
+/// Which of several files of one URI counts: the lowest.
+fn rank(path: &Path) -> u8 {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => 0,
+        Some("yaml" | "yml") => YAML,
+        _ => 1,
+    }
 }
 
 /// One schema.
@@ -61,11 +77,10 @@ pub(super) fn read_file(path: &Path) -> Result<Value, SchemasError> {
         let most = limits::SCHEMA_BYTES_MAX;
         return Err(wrong(path, format!("is larger than {most} bytes, which are accepted")));
     }
-    let document: Value =
-        serde_json::from_str(&text).map_err(|e| wrong(path, format!("is no JSON: {e}")))?;
+    let document = document::parsed(&text).map_err(|says| wrong(path, says))?;
     match document.is_object() {
         true => Ok(document),
-        false => Err(wrong(path, "is no schema; a JSON object is accepted")),
+        false => Err(wrong(path, "is no schema; an object is accepted")),
     }
 }
 

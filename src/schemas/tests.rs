@@ -11,6 +11,7 @@ fn stream(name: &str, schema: Option<&str>) -> Stream {
         description: String::new(),
         schema: schema.map(str::to_owned),
         produce_to: None,
+        topics_allowed: Vec::new(),
     }
 }
 
@@ -30,7 +31,8 @@ fn config(dir: &tempfile::TempDir) -> SchemasConfig {
 }
 
 fn load(dir: &tempfile::TempDir, stream: Stream) -> Result<Arc<Schemas>, String> {
-    Schemas::load(&config(dir), &Catalog::new([stream])).map_err(|error| error.to_string())
+    Schemas::load(&config(dir), &Catalog::new([stream]), &Fetched::new())
+        .map_err(|error| error.to_string())
 }
 
 const PAGE: &str = r##"{"$id":"/page/1.0.0","$schema":"https://json-schema.org/draft-07/schema#",
@@ -48,6 +50,8 @@ fn pages() -> tempfile::TempDir {
         ("page/1.10.0.json", r#"{"type":"object","required":["new"]}"#),
         ("page/1.9.0", r#"{"type":"object","required":["old"]}"#),
         ("page/current.yaml", "a: b"),
+        ("page/1.8.0.yaml", "type: object\nrequired: [older]\n"),
+        ("page/1.9.0.yaml", "type: object\nrequired: [not this]\n"),
         ("common/1.0.0.json", COMMON),
         ("package.json", "{}"),
         (".git/x.json", "broken"),
@@ -65,6 +69,7 @@ fn a_stream_has_the_schema_that_it_names_or_the_newest_of_its_title() {
     assert_eq!(uri("/page/1.0.0").as_deref(), Some("/page/1.0.0"));
     assert_eq!(uri("page").as_deref(), Some("/page/1.10.0"));
     assert_eq!(uri("/page/7.0.0").as_deref(), Some("/page/1.10.0"));
+    assert_eq!(uri("/page/1.8.0").as_deref(), Some("/page/1.8.0"));
     assert_eq!(uri("other"), None);
     assert_eq!(uri("/package"), None);
 }
@@ -78,7 +83,9 @@ fn an_event_must_name_a_version_of_its_streams_schema_that_is_here() {
         all.for_event(named, schema).map(|found| found.map(|schema| schema.uri.clone()))
     };
     assert_eq!(uri(&free, None), Ok(None));
-    for of in ["/page/1.0.0", "/page/1.0.0#", "/page/1.0.0.json"] {
+    let old = all.for_event(&named, Some("/page/1.9.0")).expect("known").expect("there is one");
+    assert_eq!(all.check(old, r#"{"old":1}"#), Ok(()), "JSON before YAML");
+    for of in ["/page/1.0.0", "/page/1.0.0#", "/page/1.0.0.json", "/page/1.0.0.yaml"] {
         assert_eq!(uri(&named, Some(of)), Ok(Some("/page/1.0.0".into())));
     }
     let says = |schema| uri(&named, schema).expect_err("refused").to_string();
@@ -86,7 +93,7 @@ fn an_event_must_name_a_version_of_its_streams_schema_that_is_here() {
     let other = "`$schema` is `/common/1.0.0`; a version of `/page` is accepted";
     assert_eq!(says(Some("/common/1.0.0")), other);
     let unknown = "`$schema` is `/page/2.0.0`, which is not known here; accepted are /page/1.10.0, \
-                   /page/1.9.0, /page/1.0.0";
+                   /page/1.9.0, /page/1.8.0";
     assert_eq!(says(Some("/page/2.0.0")), unknown);
     for hostile in ["/page/../../etc/passwd", "http://127.0.0.1/page/1.0.0", "", "/"] {
         assert!(uri(&named, Some(hostile)).is_err(), "{hostile}");
@@ -103,7 +110,8 @@ fn without_a_folder_anything_is_taken_and_a_file_of_its_own_is_a_streams_schema(
     let of_streams = [("a".to_owned(), file.clone())].into();
     let config = SchemasConfig { of_streams, ..SchemasConfig::default() };
     let a = stream("a", None);
-    let all = Schemas::load(&config, &Catalog::new([a.clone()])).expect("it can be read");
+    let all = Schemas::load(&config, &Catalog::new([a.clone()]), &Fetched::new())
+        .expect("it can be read");
     let schema = all.for_event(&a, Some("/any/1.0.0")).expect("found").expect("there is one");
     assert_eq!(all.check(schema, r#"{"x":1}"#), Ok(()));
     let says = all.check(schema, "{}").expect_err("x is missing").to_string();
@@ -172,7 +180,9 @@ fn what_cannot_be_used_is_told_with_its_file() {
     };
     assert!(says(&[("page/1.0.0.json", "{")]).starts_with("DIR/page/1.0.0.json: is no JSON: EOF"));
     let array = says(&[("page/1.0.0.json", "[]")]);
-    assert_eq!(array, "DIR/page/1.0.0.json: is no schema; a JSON object is accepted");
+    assert_eq!(array, "DIR/page/1.0.0.json: is no schema; an object is accepted");
+    let yaml = says(&[("page/1.0.0.yaml", "a: [")]);
+    assert!(yaml.starts_with("DIR/page/1.0.0.yaml: is neither JSON nor YAML: "), "{yaml}");
     assert!(says(&[]).starts_with("DIR: holds no schema"));
     let bad = says(&[("page/1.0.0.json", r#"{"type":"object","required":7}"#)]);
     assert!(bad.starts_with("the schema /page/1.0.0: "), "{bad}");
@@ -180,5 +190,5 @@ fn what_cannot_be_used_is_told_with_its_file() {
     assert!(gone.starts_with("the schema /page/1.0.0: Resource '/gone/1.0.0' is not"), "{gone}");
     let outside = r#"{"$ref":"http://127.0.0.1:9/gone/1.0.0"}"#;
     let outside = says(&[("page/1.0.0.json", outside)]);
-    assert!(outside.contains("is not in the folder of schemas"), "{outside}");
+    assert!(outside.contains("is not among the schemas"), "{outside}");
 }

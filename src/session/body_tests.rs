@@ -38,6 +38,7 @@ impl Bench {
             description: String::new(),
             schema: None,
             produce_to: None,
+            topics_allowed: Vec::new(),
         }]));
         let lines = Lines::new(&catalog, &[], 1 << 20, Arc::clone(&metrics));
         let bounds = crate::feed::Settings::default();

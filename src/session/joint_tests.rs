@@ -39,6 +39,7 @@ fn catalog() -> Arc<Catalog> {
         description: String::new(),
         schema: None,
         produce_to: None,
+        topics_allowed: Vec::new(),
     }]))
 }
 

@@ -38,12 +38,12 @@ pub struct Way {
 }
 
 /// What a visit reads from and writes to.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
 impl Way {
     /// A socket to the target that its request can be written to.
-    pub(super) async fn connect(&self, target: &Target) -> Result<Box<dyn Socket>, VisitError> {
+    pub(crate) async fn connect(&self, target: &Target) -> Result<Box<dyn Socket>, VisitError> {
         let mut socket = self.socket(target).await?;
         let _ = socket.set_nodelay(true);
         let broken = |error: std::io::Error| VisitError::Broken(error.to_string());

@@ -6,6 +6,7 @@ mod alerts;
 mod blocks;
 mod burst;
 mod canaries;
+mod catalogue;
 mod catchup;
 mod checker;
 mod clients;

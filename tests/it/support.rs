@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod checker;
 pub mod client;
 pub mod cutter;
+pub mod elsewhere;
 pub mod gateway;
 pub mod intake;
 pub mod kafka;

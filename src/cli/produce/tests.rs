@@ -22,6 +22,7 @@ fn catalog() -> Arc<Catalog> {
         description: String::new(),
         schema: None,
         produce_to: None,
+        topics_allowed: Vec::new(),
     };
     Arc::new(Catalog::new([stream("a"), stream("b")]))
 }

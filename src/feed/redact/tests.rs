@@ -43,6 +43,7 @@ fn redactor(rules: impl IntoIterator<Item = RedactRule>) -> Redactor {
         description: String::new(),
         schema: None,
         produce_to: None,
+        topics_allowed: Vec::new(),
     };
     let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();
     Redactor::new(&rules, &Catalog::new([stream]), None, Arc::new(Metrics::new())).expect("rules")
@@ -52,6 +53,31 @@ fn record(value: &[u8], key: Option<&str>) -> Record {
     let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
     let value = Some(Bytes::copy_from_slice(value));
     Record { offset: Offset(1), time: TimestampMs(5), key, value }
+}
+
+#[test]
+fn a_rule_is_for_the_streams_that_it_names_and_for_all_when_one_of_them_is_not_there() {
+    let stream = |name: &str, alias: &str| Stream {
+        name: name.into(),
+        topics: vec![TopicName::new(name).expect("legal")],
+        topics_allowed: vec![TopicName::new(&format!("{name}.besides")).expect("legal")],
+        aliases: vec![alias.into()],
+        ..Stream::default()
+    };
+    let catalog = Catalog::new([stream("a", "alias-of-a"), stream("b", "alias-of-b")]);
+    let topics = |names: &[&str]| {
+        let streams = names.iter().map(|name| (*name).to_owned()).collect();
+        let rule = Arc::new(RedactRule { streams, ..rule(&[], &[("x", None)]) });
+        let redactor = Redactor::new(&[rule], &catalog, None, Arc::new(Metrics::new()));
+        let plans = redactor.expect("a rule").plans;
+        let topics: std::collections::BTreeSet<_> = plans.keys().map(ToString::to_string).collect();
+        topics.into_iter().collect::<Vec<_>>()
+    };
+    let all = ["a", "a.besides", "b", "b.besides"];
+    assert_eq!(topics(&["a"]), all[..2]);
+    assert_eq!(topics(&["alias-of-b"]), all[2..]);
+    assert_eq!(topics(&[]), all);
+    assert_eq!(topics(&["a", "called otherwise now"]), all);
 }
 
 /// The event as it is shown; `None`: as it was.

@@ -18,7 +18,7 @@ use tidegate::health::{Board, Plan};
 use tidegate::http::{Front, Settings, listen, router};
 use tidegate::limits::STALL_MAX;
 use tidegate::metrics::{ByReason, Metrics};
-use tidegate::schemas::Schemas;
+use tidegate::schemas;
 use tidegate::session::{self, Pump, Sessions};
 use tidegate::source::{Fetched, Source, SourceError, TailEvent, TopicInfo, Watermarks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -99,7 +99,7 @@ pub(super) fn front_with(metrics: &Arc<Metrics>, settings: Settings) -> (Router,
     let gate = Gate::new(GateSettings::room_for(2), Arc::clone(&metrics));
     let front = Front {
         catalog: Arc::new(catalog()).into(),
-        schemas: Arc::new(Schemas::default()),
+        schemas: schemas::Current::default(),
         gate: Arc::clone(&gate),
         sessions: sessions_without_source(&gate, &metrics),
         health: health(&metrics),
@@ -172,7 +172,7 @@ impl Live {
         hub.apply(TailEvent::Surveyed);
         let front = Front {
             catalog: Arc::new(catalog()).into(),
-            schemas: Arc::new(Schemas::default()),
+            schemas: schemas::Current::default(),
             gate: Arc::clone(&gate),
             sessions: Arc::clone(&sessions),
             health: health(&metrics),
@@ -317,6 +317,7 @@ fn catalog() -> Catalog {
         description: description.into(),
         schema: None,
         produce_to: None,
+        topics_allowed: Vec::new(),
     };
     Catalog::new([
         stream("recentchange", "mediawiki.recentchange", "All edits & <more>"),
