@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::descriptors::Room;
 use self::elsewhere::Elsewhere;
 pub use self::elsewhere::{World, read as read_elsewhere};
+use self::ground::Ground;
+pub use self::ground::kafka_source;
 pub use self::reload::ConfigFile;
 use self::reload::{Parts, Reloader};
 use self::sockets::Sockets;
@@ -27,8 +30,7 @@ use self::stop::{Serving, Stop};
 use crate::admin::blocks::{Desk, Share};
 use crate::admin::{Access, Admin, Readiness};
 use crate::config::{
-    ClientFrom, Config, DrainConfig, EmbeddedConfig, KafkaConfig, LimitsConfig, SessionConfig,
-    SourceConfig, TlsConfig,
+    ClientFrom, Config, DrainConfig, LimitsConfig, SessionConfig, SourceConfig, TlsConfig,
 };
 use crate::feed::Hub;
 use crate::feed::history::History;
@@ -40,36 +42,20 @@ use crate::gate::tokens::TokenHash;
 use crate::health::Board;
 use crate::http::listen::Bound;
 use crate::http::listen::tls::Tls;
-use crate::log::Log;
-use crate::metrics::{KafkaMetrics, Metrics};
+use crate::metrics::Metrics;
 use crate::session::{Pump, Sessions};
-use crate::source::control::ControlLog;
-use crate::source::embedded::EmbeddedSource;
-use crate::source::kafka::{KafkaControl, KafkaSource};
-use crate::source::{Sink, Source};
-use crate::{
-    admin, catalog, config, demo, feed, gate, http, limits, log, schemas, session, source,
-    telemetry,
-};
+use crate::source::sites::Sites;
+use crate::{admin, catalog, config, demo, feed, gate, http, limits, schemas, session, telemetry};
 
 mod descriptors;
 mod elsewhere;
+mod ground;
 mod health;
 mod manager;
 mod reload;
 mod routes;
 mod sockets;
 mod stop;
-
-/// What a configuration stands on.
-struct Ground {
-    source: Arc<dyn Source>,
-    sink: Arc<dyn Sink>,
-    /// Where the gateways of this cluster tell each other what operators decide.
-    control: Option<Arc<dyn ControlLog>>,
-    /// The embedded log, to be closed last.
-    log: Option<Arc<Log>>,
-}
 
 /// Runs the gateway until SIGTERM or SIGINT.
 ///
@@ -112,7 +98,7 @@ async fn serve(
     let board = health::board(config, &catalog.now(), &metrics);
     let desk = desk(config, &metrics, (&readiness, &board))?;
     let _admin = admin.serve(Arc::clone(&desk)).context("serve the admin port")?;
-    let ground = ground(config, &metrics)?;
+    let ground = Ground::of(config, &metrics)?;
     let (gate, sessions, hub) = readers(config, (&ground, identity, room), &catalog, &metrics)?;
     // Before anybody is served.
     let (blocks, sharing) = blocks(config, &ground, (&gate, public.addr()), &metrics)?;
@@ -138,9 +124,10 @@ async fn serve(
         Reloader::new(file, (own, elsewhere, &world), parts).context("wait for SIGHUP")?;
     let reloading = tokio::spawn(reloader.run(reloads));
     let (topics, source) = (catalog.now().topics(), Arc::clone(&ground.source));
-    let carried = (&hub, &catalog, &sessions, &ground.sink);
+    let carried = (&hub, &catalog, &sessions, &ground);
     let watch = health::watch(config, &board, carried, addresses.0, &metrics);
-    let tail = tokio::spawn(async move { hub.run(source, topics).await });
+    let judging = OptionFuture::from(ground.sites.clone().map(Sites::run));
+    let tail = tokio::spawn(async move { tokio::join!(hub.run(source, topics), judging) });
     if with_demo {
         tasks.spawn(demo::run(Arc::clone(&ground.sink), rand::random(), shutdown.clone()));
     }
@@ -350,54 +337,6 @@ fn gate_settings(config: &Config, identity: Identity, room: Room) -> gate::Setti
         },
         feeds: gate::feeds::Limits { held: feeds, starts: limits.feed_starts },
         access_lines,
-    }
-}
-
-fn ground(config: &Config, metrics: &Metrics) -> anyhow::Result<Ground> {
-    match &config.source {
-        SourceConfig::Kafka(kafka) => {
-            let source = kafka_source(kafka, metrics.kafka.clone())?;
-            let control = config.state.blocks_topic.clone();
-            let control = control.map(|t| KafkaControl::new(Arc::clone(&source), t) as _);
-            Ok(Ground { sink: Arc::clone(&source) as _, source, control, log: None })
-        }
-        SourceConfig::Embedded(embedded) => {
-            let log = Log::open(log_settings(embedded)).with_context(|| {
-                format!("open the embedded log in {}", embedded.data_dir.display())
-            })?;
-            let source = EmbeddedSource::new(Arc::clone(&log));
-            let sink = Arc::clone(&source) as _;
-            Ok(Ground { sink, source, control: None, log: Some(log) })
-        }
-    }
-}
-
-/// The client of a cluster, counted in `metrics`; nothing is sent yet.
-///
-/// # Errors
-/// A property that is not accepted.
-pub fn kafka_source(
-    kafka: &KafkaConfig,
-    metrics: KafkaMetrics,
-) -> anyhow::Result<Arc<KafkaSource>> {
-    let settings = source::kafka::Settings {
-        name: kafka.name.clone(),
-        bootstrap: kafka.bootstrap.clone(),
-        brokers_file: kafka.brokers_file.clone(),
-        properties: kafka.properties.clone(),
-    };
-    KafkaSource::counted(settings, metrics).with_context(|| format!("set up kafka.{}", kafka.name))
-}
-
-fn log_settings(config: &EmbeddedConfig) -> log::Settings {
-    log::Settings {
-        commit_interval: config.commit_interval,
-        segment_bytes: config.segment_bytes,
-        retention_age: config.retention_age,
-        retention_bytes: config.retention_bytes,
-        reserve_bytes: config.reserve_bytes,
-        partitions_default: config.partitions,
-        ..log::Settings::new(&config.data_dir)
     }
 }
 

@@ -32,7 +32,7 @@ pub use self::access_log::Addresses;
 pub use self::catalogue::CatalogueConfig;
 pub use self::drain::DrainConfig;
 pub use self::health::{CanaryConfig, HealthConfig};
-pub use self::kafka::{KafkaConfig, is_broker};
+pub use self::kafka::{FailoverConfig, KafkaConfig, is_broker};
 pub use self::limits::{Budget, ClientFrom, LimitsConfig, Opens, RunningLimits};
 use catalogue::Known;
 use reader::{Findings, Section};
@@ -137,8 +137,10 @@ pub struct Config {
     pub admin_token_file: Option<PathBuf>,
     /// What the public port speaks TLS with; `None`: it speaks plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// Where records come from.
+    /// Where records come from; of several clusters the preferred one.
     pub source: SourceConfig,
+    /// The other clusters, and when one of them is taken.
+    pub failover: FailoverConfig,
     /// What there is to read, by name.
     pub streams: Vec<Stream>,
     /// What more there is, elsewhere.
@@ -228,7 +230,7 @@ impl Config {
         let token = root.text("admin_token_file", found).filter(|file| !file.is_empty());
         let admin_token_file = token.map(PathBuf::from);
         let tls = tls(root.table("tls", found), found);
-        let source = source(&mut root, found);
+        let (source, failover) = source(&mut root, found);
         let session = session(root.table("session", found), found);
         let drain = DrainConfig::read(root.table("drain", found), found);
         let limits = LimitsConfig::read(&mut root, found);
@@ -263,6 +265,7 @@ impl Config {
             admin_token_file,
             tls,
             source,
+            failover,
             streams,
             catalogue,
             session,
@@ -302,6 +305,7 @@ impl Config {
             admin_token_file: None,
             tls: None,
             source: SourceConfig::Embedded(embedded),
+            failover: FailoverConfig::none(),
             streams,
             catalogue,
             session,
@@ -363,10 +367,11 @@ fn tls(table: Option<&Table>, found: &mut Findings) -> Option<TlsConfig> {
     None
 }
 
-fn source(root: &mut Section<'_>, found: &mut Findings) -> Option<SourceConfig> {
+fn source(root: &mut Section<'_>, found: &mut Findings) -> (Option<SourceConfig>, FailoverConfig) {
     let (clusters, log) = (root.table("kafka", found), root.table("embedded", found));
-    match (clusters, log) {
-        (Some(clusters), None) => kafka::read(clusters, found).map(SourceConfig::Kafka),
+    let (preferred, failover) = kafka::read(clusters, root.table("failover", found), found);
+    let source = match (clusters, log) {
+        (Some(_), None) => preferred.map(SourceConfig::Kafka),
         (None, Some(table)) => {
             let mut section = Section::new("embedded", Some(table));
             let config = embedded(&mut section, found);
@@ -384,7 +389,8 @@ fn source(root: &mut Section<'_>, found: &mut Findings) -> Option<SourceConfig> 
             found.add("kafka.NAME", "is missing; [kafka.NAME] or [embedded] is accepted");
             None
         }
-    }
+    };
+    (source, failover)
 }
 
 fn embedded(section: &mut Section<'_>, found: &mut Findings) -> EmbeddedConfig {

@@ -53,7 +53,7 @@ use recent::Recent;
 use ring::Ring;
 pub use standing::Standing;
 use tail::{Remembered, TailRecord, Tails};
-use vector::{Cursor, Slot, Vector};
+use vector::{Carried, Cursor, Slot, Vector};
 
 /// What is known of the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -254,7 +254,11 @@ impl Hub {
                 let time = last
                     .map_or_else(|| PositionTime::MadeUp(TimestampMs::now()), PositionTime::Record);
                 let at = PartitionPosition { log, next, time };
-                let slot = Slot { tp, at, generation: 0, opened: at, append_time };
+                let carried = match after {
+                    Some(Loss::Moved) => Carried::Now,
+                    _ => Carried::No,
+                };
+                let slot = Slot { tp, at, generation: 0, opened: at, append_time, carried };
                 self.open(slot, after);
             }
             TailEvent::Records { tp, records, next } => {
@@ -406,10 +410,10 @@ impl Hub {
         self.metrics.feeds.set(i64::try_from(state.feeds.len()).unwrap_or(i64::MAX));
     }
 
-    /// What is in memory about a position.
+    /// What is in memory about a position in the generation of this slot.
     #[must_use]
-    pub fn remembered(&self, tp: &TopicPartition, next: Offset) -> Remembered {
-        self.lock().tails.remembered(tp, next)
+    pub fn remembered(&self, slot: &Slot, next: Offset) -> Remembered {
+        self.lock().tails.remembered(&slot.tp, slot.generation, next)
     }
 
     /// Where a partition's tail stands now.
@@ -472,6 +476,7 @@ fn lost(slot: &Slot, before: Option<&Slot>, loss: Loss) -> Option<Gap> {
         Loss::Retention => GapReason::Retention,
         Loss::Recreated => GapReason::Recreated,
         Loss::Truncated => GapReason::Truncated,
+        Loss::Moved => return None,
     };
     Some(Gap { tp: slot.tp.clone(), from: before.at.next, to, reason })
 }

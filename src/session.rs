@@ -116,7 +116,6 @@ pub struct Opened {
 /// Opens sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    hub: Arc<Hub>,
     catalog: catalog::Current,
     gate: Arc<Gate>,
     settings: RwLock<Settings>,
@@ -138,16 +137,23 @@ impl Sessions {
     ) -> Arc<Self> {
         let drain = watch::Sender::new(None);
         let roll = Arc::new(Roll::default());
-        let shared = Shared { history, metrics: Arc::clone(&metrics), drain, pump, roll };
-        let shared = Arc::new(shared);
         let (catalog, settings) = (catalog.into(), RwLock::new(settings));
-        Arc::new(Self { hub, catalog, gate, settings, shared, metrics })
+        let shared = Arc::new(Shared {
+            hub,
+            history,
+            catalog: catalog.clone(),
+            metrics: Arc::clone(&metrics),
+            drain,
+            pump,
+            roll,
+        });
+        Arc::new(Self { catalog, gate, settings, shared, metrics })
     }
 
     /// How much came to a stream in the last two minutes.
     #[must_use]
     pub fn recent(&self, stream: &Stream, now: TimestampMs) -> Recent {
-        self.hub.recent(&stream.topics, now)
+        self.shared.hub.recent(&stream.topics, now)
     }
 
     /// Those that open from now on go by these.
@@ -261,7 +267,7 @@ impl Sessions {
     ) -> Result<(Arc<FeedHandle>, Phase, Vec<u8>, Vec<Gap>), OpenError> {
         self.surveyed().await?;
         let charge = || permit.starts_feed().map(|started| Box::new(started) as Charge);
-        let feed = self.hub.feed(&request.selection, charge).map_err(|no| match no {
+        let feed = self.shared.hub.feed(&request.selection, charge).map_err(|no| match no {
             NoFeed::TooMany => OpenError::Refused(self.gate.refused(Refusal::Feeds)),
             NoFeed::Refused(why) => OpenError::Refused(why),
         })?;
@@ -282,8 +288,7 @@ impl Sessions {
             return Ok((feed, Phase::Live(cursor), id, Vec::new()));
         }
         let catalog = self.catalog.now();
-        let resolver =
-            Resolver { hub: &self.hub, history: &self.shared.history, catalog: &catalog };
+        let resolver = Resolver::new(&self.shared.hub, &self.shared.history, &catalog);
         let (id, since) = (request.last_event_id.as_ref(), request.since);
         let start = resolver.start(&request.selection, &now, id, since).await;
         let (places, gaps) = start.map_err(|error| self.no_start(error))?;
@@ -295,7 +300,7 @@ impl Sessions {
 
     /// Until the source has said which topics there are; not at all if it is known to be gone.
     async fn surveyed(&self) -> Result<(), OpenError> {
-        let mut state = self.hub.source_state();
+        let mut state = self.shared.hub.source_state();
         let known = state.wait_for(|s| s.surveyed || s.down.is_some()).await;
         match known {
             Ok(state) if state.down.is_none() => Ok(()),

@@ -7,9 +7,12 @@
 //!                            └─ topic, watermarks, offset_at
 //!  intake ───────── Sink ──── append
 //!  gateways ─────── ControlLog                         what they tell each other (`control`)
+//!  clusters ─────── Sites ─▶ Source                    several with copies of the same (`sites`)
 //! ```
 //! A source holds no reader's position: whoever reads says from where. Nothing here knows of
 //! streams, feeds or HTTP.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -22,8 +25,10 @@ use crate::event::{LogTag, Offset, Partition, Record, TimestampMs, TopicName, To
 pub mod control;
 pub mod embedded;
 pub mod kafka;
+mod look_back;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod sites;
 
 /// Why what was followed could not be followed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +39,9 @@ pub enum Loss {
     Recreated,
     /// The log became shorter than what had been read (unclean leader election).
     Truncated,
+    /// Nothing is lost: it goes on in another cluster's copy, by time, or where it stood in this
+    /// one's own log when another cluster was about to be taken.
+    Moved,
 }
 
 /// What a tail tells, in the order in which it happens.
@@ -128,6 +136,13 @@ pub trait Source: std::fmt::Debug + Send + Sync + 'static {
     /// none.
     fn rebootstrap(&self, _brokers: &[String]) -> bool {
         false
+    }
+
+    /// Of several clusters with copies of the same topics the one that is read now; `None`: it is
+    /// not several. Who asks questions that belong together asks all of them here, since the next
+    /// one may go to another cluster otherwise.
+    fn in_use(&self) -> Option<Arc<dyn Source>> {
+        None
     }
 
     /// Follows all partitions of `topics`, also those that come later, until `out` is closed.

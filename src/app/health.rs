@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::task::AbortHandle;
 
+use super::ground::Ground;
 use crate::canary::{self, Door, Tried};
 use crate::catalog::{self, Catalog};
 use crate::config::{CanaryConfig, ClientFrom, Config, LimitsConfig, SourceConfig};
@@ -51,11 +52,11 @@ pub(super) fn board(config: &Config, catalog: &Catalog, metrics: &Arc<Metrics>) 
 pub(super) fn watch(
     config: &Config,
     board: &Arc<Board>,
-    (hub, catalog, sessions, sink): (&Arc<Hub>, &catalog::Current, &Arc<Sessions>, &Arc<dyn Sink>),
+    (hub, catalog, sessions, ground): (&Arc<Hub>, &catalog::Current, &Arc<Sessions>, &Ground),
     public: SocketAddr,
     metrics: &Arc<Metrics>,
 ) -> AbortHandle {
-    let canaries = canaries(config, public, (sink, board), metrics);
+    let canaries = canaries(config, public, (&ground.sink, board), metrics);
     let settings = watch::Settings {
         silence_min: config.health.silence_min,
         silence_max: config.health.silence_max.clone(),
@@ -64,6 +65,7 @@ pub(super) fn watch(
     let board = (Arc::clone(board), source(config).into());
     let parts = (Arc::clone(hub), catalog.clone(), Arc::clone(sessions));
     let watch = Watch::new(board, parts, Arc::clone(metrics), settings);
+    let watch = watch.over(ground.sites.clone());
     tokio::spawn(async { tokio::join!(watch.run(), canaries) }).abort_handle()
 }
 

@@ -23,11 +23,16 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let source = match &config.source {
         SourceConfig::Kafka(kafka) => {
-            crate::app::kafka_source(kafka, KafkaMetrics::default())?;
-            match &kafka.brokers_file {
-                Some(file) => format!("Kafka at the brokers of {}", file.display()),
-                None => format!("Kafka at {}", kafka.bootstrap.join(", ")),
-            }
+            let all = std::iter::once(kafka).chain(&config.failover.others);
+            let each = all.map(|kafka| {
+                crate::app::kafka_source(kafka, KafkaMetrics::default())?;
+                Ok(match &kafka.brokers_file {
+                    Some(file) => format!("the brokers of {}", file.display()),
+                    None => kafka.bootstrap.join(", "),
+                })
+            });
+            let each = each.collect::<anyhow::Result<Vec<_>>>()?;
+            format!("Kafka at {}", each.join("; if that is away, at "))
         }
         SourceConfig::Embedded(log) => format!("the embedded log in {}", log.data_dir.display()),
     };

@@ -53,6 +53,11 @@ impl Config {
             "limits.tail_least_kb_s": limits.tail_least_bytes_s,
             "limits.history_cache_mb": limits.history_cache_bytes,
         );
+        differ!(keys, self, new,
+            "failover.after_s": failover.after,
+            "failover.back_after_s": failover.back_after,
+        );
+        keys.extend(others(&self.failover.others, &new.failover.others));
         match (&self.source, &new.source) {
             (SourceConfig::Kafka(old), SourceConfig::Kafka(new)) => keys.extend(kafka(old, new)),
             (SourceConfig::Embedded(old), SourceConfig::Embedded(new)) => {
@@ -88,6 +93,21 @@ impl Config {
         }
         keys
     }
+}
+
+/// Of the clusters that are not preferred.
+fn others(old: &[KafkaConfig], new: &[KafkaConfig]) -> Vec<String> {
+    if !old.iter().map(|one| &one.name).eq(new.iter().map(|one| &one.name)) {
+        return vec!["failover.clusters".to_owned()];
+    }
+    let mut keys = Vec::new();
+    for (old, new) in old.iter().zip(new) {
+        keys.extend(kafka(old, new));
+        if old.bootstrap != new.bootstrap {
+            keys.push(format!("kafka.{}.bootstrap", new.name));
+        }
+    }
+    keys
 }
 
 fn kafka(old: &KafkaConfig, new: &KafkaConfig) -> Vec<String> {
@@ -133,7 +153,7 @@ mod tests {
             let (value, comment) = rest.split_once("  #").unwrap_or((rest, ""));
             let value = value.trim();
             let other = match (key, value) {
-                ("cert" | "key" | "schema_title" | "brokers_file", _) => continue,
+                ("cert" | "key" | "schema_title" | "brokers_file" | "clusters", _) => continue,
                 // They count only where there is a catalogue.
                 ("object_path" | "allowed_streams" | "produce_prefix", _) => continue,
                 (_, "true") => "false".to_owned(),

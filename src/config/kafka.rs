@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Table;
 
@@ -20,8 +21,59 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, String>,
 }
 
-/// Reads `[kafka]`.
-pub(super) fn read(clusters: &Table, found: &mut Findings) -> Option<KafkaConfig> {
+/// Several clusters with copies of the same topics: `[failover]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailoverConfig {
+    /// All but the preferred one, in the order of preference.
+    pub others: Vec<KafkaConfig>,
+    /// How long the one in use may be out of reach before another is taken.
+    pub after: Duration,
+    /// How long a preferred one has to have answered before it is taken again.
+    pub back_after: Duration,
+}
+
+impl FailoverConfig {
+    /// There is one cluster, or none.
+    pub(super) fn none() -> Self {
+        let (after, back_after) = (Duration::from_secs(AFTER_S), Duration::from_secs(BACK_AFTER_S));
+        Self { others: Vec::new(), after, back_after }
+    }
+}
+
+const AFTER_S: u64 = 30;
+const BACK_AFTER_S: u64 = 300;
+
+/// Reads `[kafka]` and `[failover]`: the preferred cluster, and the rest.
+pub(super) fn read(
+    clusters: Option<&Table>,
+    failover: Option<&Table>,
+    found: &mut Findings,
+) -> (Option<KafkaConfig>, FailoverConfig) {
+    let mut section = Section::new("failover", failover);
+    let after = Duration::from_secs(section.number("after_s", AFTER_S, 1..=86_400, found));
+    let back_after =
+        Duration::from_secs(section.number("back_after_s", BACK_AFTER_S, 1..=86_400, found));
+    let order = section.list("clusters", found);
+    let mut all = clusters.map(|clusters| each(clusters, found)).unwrap_or_default();
+    let place = |cluster: &KafkaConfig| order.iter().position(|name| *name == cluster.name);
+    let is_whole = order.len() == all.len() && all.iter().all(|cluster| place(cluster).is_some());
+    if !(is_whole || order.is_empty() && all.len() < 2) {
+        let names: Vec<_> = all.iter().map(|cluster| format!("\"{}\"", cluster.name)).collect();
+        let says = format!(
+            "found {order:?}; the names of all [kafka.NAME] in the order of preference are \
+             accepted: {}",
+            names.join(", ")
+        );
+        found.add(section.key("clusters"), says);
+    }
+    section.finish(found);
+    all.sort_by_key(|cluster| place(cluster).unwrap_or(usize::MAX));
+    let mut all = all.into_iter();
+    let preferred = all.next();
+    (preferred, FailoverConfig { others: all.collect(), after, back_after })
+}
+
+fn each(clusters: &Table, found: &mut Findings) -> Vec<KafkaConfig> {
     let mut all = Vec::new();
     for (name, value) in clusters {
         let path = format!("kafka.{name}");
@@ -66,13 +118,10 @@ pub(super) fn read(clusters: &Table, found: &mut Findings) -> Option<KafkaConfig
         section.finish(found);
         all.push(KafkaConfig { name: name.clone(), bootstrap, brokers_file, properties });
     }
-    if all.len() > 1 {
-        found.add("kafka", "several clusters are given; one is accepted (for now)");
-    }
     if clusters.is_empty() {
         found.add("kafka.NAME", "is missing; [kafka.NAME] is accepted");
     }
-    all.into_iter().next()
+    all
 }
 
 /// Whether this is `host:port`.

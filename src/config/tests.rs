@@ -132,7 +132,13 @@ fn one_source_is_accepted_and_no_more() {
     assert!(mistakes(&both)[0].starts_with("kafka, embedded: both"));
     let two =
         format!("[kafka.a]\nbootstrap = [\"h:1\"]\n[kafka.b]\nbootstrap = [\"h:1\"]\n{streams}");
-    assert!(mistakes(&two)[0].starts_with("kafka: several clusters"));
+    let named = |order: &str| format!("{two}[failover]\nclusters = {order}\n");
+    for wrong in [two.clone(), named("[\"a\"]"), named("[\"a\", \"c\"]")] {
+        assert!(mistakes(&wrong)[0].starts_with("failover.clusters: found ["), "{wrong}");
+    }
+    let config = Config::parse(&named("[\"b\", \"a\"]")).expect("both, in an order");
+    let SourceConfig::Kafka(preferred) = config.source else { panic!("Kafka") };
+    assert_eq!((&*preferred.name, &*config.failover.others[0].name), ("b", "a"));
 }
 
 #[test]

@@ -214,7 +214,8 @@ impl History {
     }
 
     /// A range read of this log and no other: a topic that was made anew a moment ago has other
-    /// records under the same offsets, and the tail may not have told yet.
+    /// records under the same offsets, as has another cluster's copy of it, and the tail may not
+    /// have told yet.
     async fn fetch(
         &self,
         tp: &TopicPartition,
@@ -222,8 +223,9 @@ impl History {
         (from, until): (Offset, Offset),
         bytes_max: usize,
     ) -> Result<Fetched, SourceError> {
-        let fetched = self.source.read(tp, from, until, bytes_max).await;
-        if log.is_some() && self.source.topic(&tp.topic).await?.log != log {
+        let source = self.source.in_use().unwrap_or_else(|| Arc::clone(&self.source));
+        let fetched = source.read(tp, from, until, bytes_max).await;
+        if log.is_some() && source.topic(&tp.topic).await?.log != log {
             return Err(SourceError::UnknownTopic(tp.topic.clone()));
         }
         fetched

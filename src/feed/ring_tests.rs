@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::ring::{Found, Ring};
-use super::vector::{Cursor, Slot, Vector};
+use super::vector::{Carried, Cursor, Slot, Vector};
 use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
 use crate::limits;
 use crate::position::{PartitionPosition, PositionTime};
@@ -15,7 +15,7 @@ fn tp(n: usize) -> TopicPartition {
 fn slot(n: usize, generation: u32, next: i64) -> Slot {
     let time = PositionTime::MadeUp(TimestampMs(7));
     let at = PartitionPosition { log: LogTag::new("aaaaaa"), next: Offset(next), time };
-    Slot { tp: tp(n), at, generation, opened: at, append_time: false }
+    Slot { tp: tp(n), at, generation, opened: at, append_time: false, carried: Carried::No }
 }
 
 #[derive(Debug, Clone)]

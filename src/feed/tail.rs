@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::lines::{Line, Lines};
 use super::recent::Recent;
-use super::vector::Slot;
+use super::vector::{Carried, Slot};
 use crate::event::{Offset, Record, TimestampMs, TopicName, TopicPartition};
 use crate::limits;
 use crate::position::{PartitionPosition, PositionTime};
@@ -133,7 +133,14 @@ impl Tails {
     /// topic was gone meanwhile.
     pub fn open(&mut self, mut slot: Slot) -> Option<Slot> {
         let before = self.forget(&slot.tp).or_else(|| self.former.get(&slot.tp).cloned());
-        if let Some(before) = before.as_ref().filter(|before| before.at.log != slot.at.log) {
+        let same_log = |before: &Slot| before.at.log == slot.at.log;
+        // Whoever comes from the cluster before has to be carried over all the same.
+        let was_carried = |b: &Slot| b.carried != Carried::No && same_log(b);
+        if slot.carried == Carried::No && before.as_ref().is_some_and(was_carried) {
+            slot.carried = Carried::Before;
+        }
+        let is_gone = |before: &&Slot| !same_log(before) && slot.carried != Carried::Now;
+        if let Some(before) = before.as_ref().filter(is_gone) {
             self.former.insert(slot.tp.clone(), before.clone());
         }
         self.generations += 1;
@@ -187,8 +194,9 @@ impl Tails {
 
     /// What is in memory about position `next` of this generation.
     #[must_use]
-    pub fn remembered(&self, tp: &TopicPartition, next: Offset) -> Remembered {
-        let Some(tail) = self.partitions.get(tp) else { return Remembered::Unknown };
+    pub fn remembered(&self, tp: &TopicPartition, generation: u32, next: Offset) -> Remembered {
+        let tail = self.partitions.get(tp).filter(|tail| tail.slot.generation == generation);
+        let Some(tail) = tail else { return Remembered::Unknown };
         if next < tail.kept_from || next > tail.slot.at.next {
             return Remembered::Unknown;
         }

@@ -29,6 +29,20 @@ pub struct Slot {
     pub opened: PartitionPosition,
     /// The log sets the times of its records, not the producer.
     pub append_time: bool,
+    /// Whether it came here from another cluster's copy.
+    pub carried: Carried,
+}
+
+/// Whether a log is another cluster's copy of the one before: places in that go on here by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carried {
+    /// It is not.
+    #[default]
+    No,
+    /// This generation began so.
+    Now,
+    /// An earlier generation of this log did.
+    Before,
 }
 
 /// All partitions of a feed, in canonical order (topic, partition), each once.

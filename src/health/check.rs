@@ -45,6 +45,10 @@ pub enum Word {
     NotHeardOf,
     /// The source does not answer.
     Unreachable,
+    /// Of several clusters another one than the preferred is read.
+    FailedOver,
+    /// Of several clusters one that is not read does not answer: it could not be taken.
+    NoStandby,
     /// A topic, or all of a stream's, does not exist.
     NoTopic,
     /// A stream that was lively has fallen silent.
@@ -67,11 +71,13 @@ pub enum Word {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::None,
         Self::Starting,
         Self::NotHeardOf,
         Self::Unreachable,
+        Self::FailedOver,
+        Self::NoStandby,
         Self::NoTopic,
         Self::Silent,
         Self::CanaryLost,
@@ -91,6 +97,8 @@ impl Word {
             Self::Starting => "starting",
             Self::NotHeardOf => "not_heard_of",
             Self::Unreachable => "unreachable",
+            Self::FailedOver => "failed_over",
+            Self::NoStandby => "no_standby",
             Self::NoTopic => "no_topic",
             Self::Silent => "silent",
             Self::CanaryLost => "canary_lost",

@@ -20,6 +20,7 @@ use crate::feed::Hub;
 use crate::limits::HEALTH_LOOK_EVERY;
 use crate::metrics::{ByStream, Metrics};
 use crate::session::Sessions;
+use crate::source::sites::{SiteState, Sites};
 
 /// By what it goes.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct Watch {
     metrics: Arc<Metrics>,
     settings: Settings,
     source: Arc<str>,
+    /// The source, where it is several clusters.
+    sites: Option<Arc<Sites>>,
     flows: BTreeMap<Arc<str>, Flow>,
     room: Room,
 }
@@ -57,7 +60,26 @@ impl Watch {
         settings: Settings,
     ) -> Self {
         let (flows, room, followed) = (BTreeMap::new(), Room::default(), catalog.now());
-        Self { board, hub, catalog, followed, sessions, metrics, settings, source, flows, room }
+        let sites = None;
+        Self {
+            board,
+            hub,
+            catalog,
+            followed,
+            sessions,
+            metrics,
+            settings,
+            source,
+            sites,
+            flows,
+            room,
+        }
+    }
+
+    /// Over these clusters, where they are several.
+    #[must_use]
+    pub fn over(self, sites: Option<Arc<Sites>>) -> Self {
+        Self { sites, ..self }
     }
 
     /// Looks until the task is dropped.
@@ -137,7 +159,7 @@ impl Watch {
                 let says = format!("{} does not answer: {cause}", self.source);
                 Finding::critical(Word::Unreachable, says)
             }
-            None if state.surveyed => Finding::ok(),
+            None if state.surveyed => self.sites.as_ref().map_or_else(Finding::ok, |s| of_sites(s)),
             // Not yet known: its deadline runs.
             None => return false,
         };
@@ -162,4 +184,27 @@ impl Watch {
         let finding = flow.passed(now, standing.passed);
         self.board.found(Subject::Stream(Arc::clone(name)), Aspect::Flow, now, finding);
     }
+}
+
+/// The one that is read answers: is it the preferred one, and is there another one for it?
+fn of_sites(sites: &Sites) -> Finding {
+    let states = sites.states();
+    let away = |state: &SiteState| match &state.unreachable {
+        Some((since, cause)) => {
+            format!("{} has not answered for {} s: {cause}", state.name, since.elapsed().as_secs())
+        }
+        None => format!("{} answers again", state.name),
+    };
+    let in_use = states.iter().position(|state| state.in_use).unwrap_or(0);
+    if in_use > 0 {
+        let says = format!("{} is read, since {}", states[in_use].name, away(&states[0]));
+        return Finding::degraded(Word::FailedOver, says);
+    }
+    let is_long = |state: &&SiteState| {
+        state.unreachable.as_ref().is_some_and(|(since, _)| since.elapsed() >= sites.patience())
+    };
+    let standby = states.iter().find(is_long);
+    standby.map_or_else(Finding::ok, |state| {
+        Finding::degraded(Word::NoStandby, format!("it could not be taken: {}", away(state)))
+    })
 }

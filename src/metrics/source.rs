@@ -15,6 +15,10 @@ pub struct SourceMetrics {
     pub bytes: Counter,
     /// Times that the source could not be reached.
     pub outages: Counter,
+    /// 1 for the cluster that is read, of several.
+    pub cluster_in_use: Family<BySource, Gauge>,
+    /// Times that another cluster was taken, by the one it is.
+    pub failovers: Family<BySource, Counter>,
 }
 
 impl SourceMetrics {
@@ -32,7 +36,12 @@ impl SourceMetrics {
                 &this.outages,
             ),
         ];
-        register_all((registry, described), &counters);
+        register_all((&mut *registry, &mut *described), &counters);
+        let in_use = ("tidegate_cluster_in_use", "1 for the cluster that is read, of several");
+        register((&mut *registry, &mut *described), in_use, &this.cluster_in_use);
+        let taken =
+            ("tidegate_failovers", "Times that another cluster was taken, by the one it is");
+        register((registry, described), taken, &this.failovers);
         this
     }
 }

@@ -25,11 +25,13 @@ use super::Framing;
 use super::drain::Drain;
 use super::frames;
 use super::pump::Pump;
+use super::resolve::Resolver;
 use super::roll::Roll;
+use crate::catalog;
 use crate::event::{Offset, TopicPartition};
-use crate::feed::FeedHandle;
 use crate::feed::history::{Chunk, History};
-use crate::feed::vector::{Cursor, Slot};
+use crate::feed::vector::{Carried, Cursor, Slot};
+use crate::feed::{FeedHandle, Hub};
 use crate::limits;
 use crate::metrics::{ByReason, Metrics};
 use crate::position::PositionTime;
@@ -93,8 +95,12 @@ pub struct Held(Vec<(TopicPartition, Option<InHand>, Option<Reading>)>);
 /// What all catch-ups share.
 #[derive(Debug)]
 pub struct Shared {
+    /// What is in memory.
+    pub hub: Arc<Hub>,
     /// Range reads.
     pub history: Arc<History>,
+    /// Names that may stand in an id.
+    pub catalog: catalog::Current,
     /// Where gaps are counted.
     pub metrics: Arc<Metrics>,
     /// When streams end, once this host goes down.
@@ -114,6 +120,8 @@ pub struct CatchUp {
     parts: Vec<Part>,
     /// Where this leg ends.
     aim: Option<Cursor>,
+    /// Partitions that go on in another cluster's copy, and where is still to be found out.
+    carried: Vec<Slot>,
     /// It has waited: what has failed may be tried again at once.
     has_waited: bool,
     out: Vec<u8>,
@@ -145,6 +153,7 @@ impl CatchUp {
             gap_events,
             parts,
             aim: None,
+            carried: Vec::new(),
             has_waited: false,
             out: Vec::new(),
             events: 0,
@@ -196,14 +205,22 @@ impl CatchUp {
             head.mark_unchanged();
             let aim = match self.aim.take() {
                 Some(aim) => aim,
-                None => self.aim(),
+                None => {
+                    let aim = self.aim();
+                    let can_go_on = self.carry_over().await || self.has_to_read();
+                    if !can_go_on && self.out.is_empty() {
+                        self.has_waited = true;
+                        return (self, Step::Waits(Waits::ForTheSource));
+                    }
+                    aim
+                }
             };
             if let Some(cursor) = self.joined(&aim) {
                 if self.out.is_empty() {
                     return (self, Step::Joined(cursor));
                 }
                 self.aim = Some(aim);
-            } else if self.parts.iter().any(|p| p.needs_reading() || p.chunk.is_some()) {
+            } else if self.has_to_read() {
                 self.read().await;
                 self.merge();
                 // Aim anew only where nothing gets on: the log may have changed meanwhile.
@@ -224,6 +241,10 @@ impl CatchUp {
                 return (self, Step::Bytes(Batch { bytes, events, first }));
             }
         }
+    }
+
+    fn has_to_read(&self) -> bool {
+        self.parts.iter().any(|p| p.needs_reading() || p.chunk.is_some())
     }
 
     /// The place in the feed where the reader stands, if it stands exactly there and the ring
@@ -263,6 +284,11 @@ impl CatchUp {
                     if part.awaits(Some(slot)) {
                         continue;
                     }
+                    if is_carried(part, slot) {
+                        part.stay();
+                        self.carried.push(slot.clone());
+                        continue;
+                    }
                     gaps.extend(adopt(part, slot));
                     part
                 }
@@ -279,6 +305,31 @@ impl CatchUp {
             self.tell(&gap);
         }
         cursor
+    }
+
+    /// Finds out where partitions go on that this host reads in another cluster now. False: of some
+    /// that cannot be said yet, and is asked again at the next aim.
+    async fn carry_over(&mut self) -> bool {
+        let mut all = true;
+        for slot in std::mem::take(&mut self.carried) {
+            let Ok(place) = self.parts.binary_search_by(|p| p.tp.cmp(&slot.tp)) else { continue };
+            let (at, catalog) = (self.parts[place].place.at, self.shared.catalog.now());
+            let resolver = Resolver::new(&self.shared.hub, &self.shared.history, &catalog);
+            let asked = resolver.carried_over(&slot, at);
+            match tokio::time::timeout(limits::HISTORY_PATIENCE, asked).await {
+                Ok(Ok((Some(found), gap))) => {
+                    self.parts[place].go_to(found);
+                    self.parts[place].target = slot.at.next.max(found.at.next);
+                    gap.iter().for_each(|gap| self.tell(gap));
+                }
+                found => {
+                    let found = found.map(|found| found.map(|_| ()));
+                    tracing::debug!(tp = %slot.tp, ?found, "cannot go on in another cluster yet");
+                    all = false;
+                }
+            }
+        }
+        all
     }
 
     /// Starts the reads that are wanted and waits for them, patiently but not for ever.
@@ -395,6 +446,17 @@ impl CatchUp {
             self.out.extend_from_slice(&frames::gap(self.framing, gaps));
         }
     }
+}
+
+/// Whether a place goes on by time in what this host follows now.
+fn is_carried(part: &Part, slot: &Slot) -> bool {
+    let is_elsewhere = part.place.era != Era::Generation(slot.generation);
+    is_elsewhere
+        && match slot.carried {
+            Carried::No => false,
+            Carried::Now => true,
+            Carried::Before => part.place.at.log != slot.at.log,
+        }
 }
 
 /// Takes over the feed's generation of a partition. What is lost by that is returned.

@@ -52,12 +52,11 @@ pub type Start = (BTreeMap<TopicPartition, Place>, Vec<Gap>);
 /// Fixes starts.
 #[derive(Debug)]
 pub struct Resolver<'a> {
-    /// What is in memory.
-    pub hub: &'a Hub,
-    /// The source behind it.
-    pub history: &'a Arc<History>,
-    /// Names that may stand in an id.
-    pub catalog: &'a Catalog,
+    hub: &'a Hub,
+    catalog: &'a Catalog,
+    /// Of several clusters one, for all questions of a start.
+    source: Arc<dyn Source>,
+    is_one_of_several: bool,
 }
 
 /// One partition as it is now: what offsets speak of.
@@ -80,9 +79,19 @@ impl Ground {
     }
 }
 
-type Resolved = (Option<Place>, Option<Gap>);
+/// A place, if it can be said, and what is known to be lost.
+pub type Resolved = (Option<Place>, Option<Gap>);
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    /// Asks the source behind `history`; of several clusters the one that is in use now.
+    #[must_use]
+    pub fn new(hub: &'a Hub, history: &History, catalog: &'a Catalog) -> Self {
+        let in_use = history.source().in_use();
+        let is_one_of_several = in_use.is_some();
+        let source = in_use.unwrap_or_else(|| Arc::clone(history.source()));
+        Self { hub, catalog, source, is_one_of_several }
+    }
+
     /// A place for every partition of `now`, the feed's vector, and for those that the id names
     /// and this host does not know yet.
     ///
@@ -133,11 +142,31 @@ impl Resolver<'_> {
         Ok((places, gaps))
     }
 
+    /// Where a reader at `at`, in another cluster's copy or in this log as it was, goes on in the
+    /// log of `slot`: as if it came back with its id. `None`: that cannot be said yet.
+    ///
+    /// # Errors
+    /// See `NoStart`.
+    pub async fn carried_over(
+        &self,
+        slot: &Slot,
+        at: PartitionPosition,
+    ) -> Result<Resolved, NoStart> {
+        let info = self.source.topic(&slot.tp.topic).await?;
+        if info.log != slot.at.log {
+            return Ok((None, None));
+        }
+        let (tp, next, time) = (slot.tp.clone(), at.next, Some(at.time));
+        let entry = ResumeEntry { tp, log: at.log, at: ResumeAt::Offset(next, time) };
+        let asked = self.one(&slot.tp, Some(slot), Some(&entry), Some(&info), (None, None));
+        Ok(asked.await?.1)
+    }
+
     async fn look_up<'t>(
         &self,
         topic: &'t TopicName,
     ) -> Result<(&'t TopicName, Option<TopicInfo>), NoStart> {
-        match self.source().topic(topic).await {
+        match self.source.topic(topic).await {
             Ok(info) => Ok((topic, Some(info))),
             Err(SourceError::UnknownTopic(_)) => Ok((topic, None)),
             Err(error) => Err(error.into()),
@@ -150,7 +179,7 @@ impl Resolver<'_> {
         if entry.log.is_none() || entry.log != slot.at.log {
             return None;
         }
-        let time = match (self.hub.remembered(&slot.tp, next), time) {
+        let time = match (self.hub.remembered(slot, next), time) {
             // The record before is here and has another time: the log was cut and written anew.
             (Remembered::Before(is), Some(PositionTime::Record(was))) if is != was => return None,
             (Remembered::Before(is), _) => PositionTime::Record(is),
@@ -177,7 +206,9 @@ impl Resolver<'_> {
         };
         let here = slot.filter(|slot| slot.at.log == info.log).cloned();
         let (log, append_time) = (info.log, info.append_time);
-        let gone = slot.filter(|slot| slot.at.log != info.log).and_then(|slot| slot.at.log);
+        // Another cluster's copy has another log, and nothing has gone.
+        let gone = slot.filter(|slot| slot.at.log != info.log && !self.is_one_of_several);
+        let gone = gone.and_then(|slot| slot.at.log);
         let era = match &here {
             Some(slot) => Era::Generation(slot.generation),
             None => Era::Coming { instead_of: slot.map(|slot| slot.generation) },
@@ -205,7 +236,7 @@ impl Resolver<'_> {
         match entry.at {
             ResumeAt::Latest => Ok((Some(self.latest(on).await?), None)),
             ResumeAt::Earliest => {
-                let marks = self.source().watermarks(&on.tp).await?;
+                let marks = self.source.watermarks(&on.tp).await?;
                 Ok((Some(self.place(on, marks.start, marks).await?), None))
             }
             ResumeAt::Time(time) => {
@@ -234,10 +265,11 @@ impl Resolver<'_> {
         next: Offset,
         time: Option<PositionTime>,
     ) -> Result<Resolved, NoStart> {
-        let marks = self.source().watermarks(&on.tp).await?;
+        let marks = self.source.watermarks(&on.tp).await?;
         let Some(time) = time else { return self.in_range(on, next, marks).await };
-        let rewritten = match (self.hub.remembered(&on.tp, next), time, &on.here) {
-            (Remembered::Before(is), PositionTime::Record(was), Some(_)) => is != was,
+        let remembered = on.here.as_ref().map(|slot| self.hub.remembered(slot, next));
+        let rewritten = match (remembered, time) {
+            (Some(Remembered::Before(is)), PositionTime::Record(was)) => is != was,
             _ => false,
         };
         if next > marks.end || rewritten {
@@ -255,7 +287,7 @@ impl Resolver<'_> {
         next: Offset,
         time: Option<PositionTime>,
     ) -> Result<Resolved, NoStart> {
-        let marks = self.source().watermarks(&on.tp).await?;
+        let marks = self.source.watermarks(&on.tp).await?;
         let Some(time) = time else { return self.in_range(on, next, marks).await };
         if let PositionTime::Record(was) = time
             && (marks.start..=marks.end).contains(&next)
@@ -300,7 +332,7 @@ impl Resolver<'_> {
         since: Option<TimestampMs>,
     ) -> Result<Place, NoStart> {
         if let Some(newest) = newest {
-            let marks = self.source().watermarks(&on.tp).await?;
+            let marks = self.source.watermarks(&on.tp).await?;
             if marks.start == Offset(0) && marks.end > Offset(0) {
                 let first = self.time_from(on, marks.start, marks).await?;
                 if first.is_some_and(|t| t >= newest.less(limits::TIME_SLACK_MS)) {
@@ -318,14 +350,14 @@ impl Resolver<'_> {
         if let Some(slot) = &on.here {
             return Ok(Place::here(slot, slot.at));
         }
-        let marks = self.source().watermarks(&on.tp).await?;
+        let marks = self.source.watermarks(&on.tp).await?;
         self.place(on, marks.end, marks).await
     }
 
     async fn by_time(&self, on: &Ground, time: TimestampMs) -> Result<Place, NoStart> {
         // The end is asked first: what comes between the two look-ups is read, not passed over.
-        let marks = self.source().watermarks(&on.tp).await?;
-        let found = self.source().offset_at(&on.tp, time).await?;
+        let marks = self.source.watermarks(&on.tp).await?;
+        let found = self.source.offset_at(&on.tp, time).await?;
         self.place(on, found.unwrap_or(marks.end), marks).await
     }
 
@@ -347,8 +379,8 @@ impl Resolver<'_> {
         next: Offset,
         marks: Watermarks,
     ) -> Result<Option<TimestampMs>, NoStart> {
-        if on.here.is_some()
-            && let Remembered::Before(time) = self.hub.remembered(&on.tp, next)
+        if let Some(slot) = &on.here
+            && let Remembered::Before(time) = self.hub.remembered(slot, next)
         {
             return Ok(Some(time));
         }
@@ -387,7 +419,7 @@ impl Resolver<'_> {
     ) -> Result<Vec<TimestampMs>, NoStart> {
         let (mut next, mut times) = (from, Vec::new());
         while next < until {
-            let read = self.source().read(&on.tp, next, until, limits::CHUNK_BYTES_MAX);
+            let read = self.source.read(&on.tp, next, until, limits::CHUNK_BYTES_MAX);
             let fetched = read.await?;
             times.extend(fetched.records.iter().map(|r| r.time));
             if fetched.next <= next {
@@ -407,7 +439,7 @@ impl Resolver<'_> {
     ) -> Result<Option<TimestampMs>, NoStart> {
         let mut from = next;
         while from < marks.end && from.0 - next.0 < limits::LOOK_BACK_OFFSETS_MAX {
-            let fetched = self.source().read(&on.tp, from, marks.end, 1).await?;
+            let fetched = self.source.read(&on.tp, from, marks.end, 1).await?;
             if let Some(record) = fetched.records.first() {
                 return Ok(Some(record.time));
             }
@@ -417,10 +449,6 @@ impl Resolver<'_> {
             from = fetched.next;
         }
         Ok(None)
-    }
-
-    fn source(&self) -> &dyn Source {
-        &**self.history.source()
     }
 }
 

@@ -73,7 +73,7 @@ impl Bench {
     async fn start(&self, id: Option<LastEventId>, since: Option<i64>) -> Result<Start, NoStart> {
         let selection = self.catalog.select(["s"]).expect("known");
         let vector = self.hub.feed(&selection, free).expect("room").now().vector();
-        let resolver = Resolver { hub: &self.hub, history: &self.history, catalog: &self.catalog };
+        let resolver = Resolver::new(&self.hub, &self.history, &self.catalog);
         let since = since.map(TimestampMs);
         resolver.start(&selection, &vector, id.as_ref(), since).await
     }

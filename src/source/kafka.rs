@@ -12,6 +12,7 @@
 //! client: `auto.offset.reset` is `error`, since every other value hides a loss.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ use producer::Producer;
 
 /// How long one question may take.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Questions in a row that nobody answers before their client is made anew.
+const UNANSWERED_MAX: u32 = 5;
 /// For how long it is believed whether a topic's log sets the times.
 const APPEND_TIME_KEPT: Duration = Duration::from_secs(60);
 
@@ -63,6 +66,29 @@ pub struct KafkaSource {
     pool: Pool,
     producer: Kept<Producer>,
     append_times: Mutex<HashMap<TopicName, (Instant, bool)>>,
+    /// Tails that follow it now.
+    tails: AtomicU32,
+    /// Questions without an answer, one after another.
+    unanswered: AtomicU32,
+}
+
+/// A tail follows a source.
+struct Follows<'a>(&'a KafkaSource);
+
+impl<'a> Follows<'a> {
+    fn new(source: &'a KafkaSource) -> Self {
+        source.tails.fetch_add(1, Ordering::AcqRel);
+        Self(source)
+    }
+}
+
+impl Drop for Follows<'_> {
+    fn drop(&mut self) {
+        if self.0.tails.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Nobody would see it come back.
+            self.0.status.set_down(false);
+        }
+    }
 }
 
 impl std::fmt::Debug for KafkaSource {
@@ -104,6 +130,8 @@ impl KafkaSource {
             pool,
             producer: Kept::default(),
             append_times: Mutex::default(),
+            tails: AtomicU32::new(0),
+            unanswered: AtomicU32::new(0),
         }))
     }
 
@@ -118,8 +146,30 @@ impl KafkaSource {
         question: impl FnOnce(&BaseConsumer<Watch>) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
         let look = self.look().map_err(|error| self.unreachable(&error.to_string()))?;
-        let asked = tokio::task::spawn_blocking(move || question(&look)).await;
-        asked.unwrap_or_else(|error| Err(self.unreachable(&error.to_string())))
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = question(&look);
+            // What the client has to report is heard only so.
+            while look.poll(Duration::ZERO).is_some() {}
+            answer
+        });
+        let answer = asked.await;
+        let answer = answer.unwrap_or_else(|error| Err(self.unreachable(&error.to_string())));
+        self.note(answer.as_ref().is_err_and(SourceError::is_retryable));
+        answer
+    }
+
+    /// Where no tail watches over them, clients that have found nobody for long are made anew here.
+    fn note(&self, is_unanswered: bool) {
+        if !is_unanswered || self.tails.load(Ordering::Acquire) > 0 {
+            return self.unanswered.store(0, Ordering::Release);
+        }
+        if self.unanswered.fetch_add(1, Ordering::AcqRel) >= UNANSWERED_MAX {
+            self.unanswered.store(0, Ordering::Release);
+            self.clients.brokers().look();
+            if self.clients.may_renew() {
+                self.clients.renew(Why::Unreachable);
+            }
+        }
     }
 
     fn unreachable(&self, cause: &str) -> SourceError {
@@ -192,6 +242,7 @@ impl KafkaSource {
         let options = AdminOptions::new().request_timeout(Some(LOOK_TIMEOUT));
         let resources = [ResourceSpecifier::Topic(topic.as_str())];
         let answer = admin.describe_configs(&resources, &options).await;
+        self.note(answer.is_err());
         let answer = answer.map_err(|error| self.unreachable(&error.to_string()))?;
         let is = answer.into_iter().flatten().any(|resource| {
             let kind = resource.get("message.timestamp.type").and_then(|e| e.value.as_deref());
@@ -298,6 +349,7 @@ impl Source for KafkaSource {
     }
 
     async fn tail(&self, topics: Vec<TopicName>, out: mpsc::Sender<TailEvent>) {
+        let _follows = Follows::new(self);
         tail::run(self, topics, out).await;
     }
 }

@@ -5,4 +5,5 @@ mod browser;
 mod crowds;
 mod hostile;
 mod moves;
+mod sites;
 mod support;

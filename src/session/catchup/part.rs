@@ -90,6 +90,12 @@ impl Part {
         *self = Self::new(self.tp.clone(), place);
     }
 
+    /// Reads nothing until it is known where it goes on.
+    pub(super) fn stay(&mut self) {
+        (self.chunk, self.reading, self.overdue) = (None, None, false);
+        self.target = self.place.at.next;
+    }
+
     pub(super) fn move_to(&mut self, next: Offset) {
         if next > self.place.at.next {
             self.place.at.next = next;

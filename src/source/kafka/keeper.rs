@@ -117,7 +117,7 @@ impl Keeper {
                 self.wake.notify_one();
             }
             Order::Unreachable(cause) => {
-                self.status.set_down(true);
+                self.status.set_down(!self.stop.load(Ordering::Acquire));
                 let cause = self.status.last_error().unwrap_or(cause);
                 self.turn(Turn::Say(TailEvent::Unreachable { cause }));
             }

@@ -83,7 +83,8 @@ fn going_on(
         None => Some(Followed { checked: known.checked.max(at.checked), ..known }),
         Some(Loss::Recreated) => (known.log != at.log).then_some(at),
         Some(Loss::Retention) => (known.log == at.log && known.next < at.next).then_some(at),
-        Some(Loss::Truncated) => {
+        // Of this cluster's own: it never says `Moved`.
+        Some(Loss::Truncated | Loss::Moved) => {
             (known.log == at.log && Some(known.next) == instead_of).then_some(at)
         }
     }

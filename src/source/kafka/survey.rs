@@ -13,8 +13,8 @@ use futures_util::{StreamExt, stream};
 
 use super::tail::{Followed, Holds, Positions, Turn};
 use super::{KafkaSource, ffi};
-use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
-use crate::limits;
+use crate::event::{LogTag, Offset, TopicName, TopicPartition};
+use crate::source::look_back::last_before;
 use crate::source::{Loss, Source, SourceError, TailEvent, Watermarks};
 
 /// Looks in a row that do not find a topic before it is said to be gone. A broker that has just
@@ -263,31 +263,12 @@ impl<'a> Survey<'a> {
         (next, marks): (Offset, Watermarks),
         why: Option<(Loss, Offset)>,
     ) -> Result<(), SourceError> {
-        let last = self.last_before(tp, next, marks).await?;
+        let last = last_before(self.source, tp, next, marks).await?;
         let append_time = self.source.append_time(&tp.topic).await?;
         let at = Followed { log, next, last, checked: hold };
         let (after, instead_of) = (why.map(|(loss, _)| loss), why.map(|(_, stood)| stood));
         self.turn(Turn::Open { tp: tp.clone(), at, append_time, after, instead_of });
         Ok(())
-    }
-
-    /// The last record before `next`, looked for over holes, and its time.
-    async fn last_before(
-        &self,
-        tp: &TopicPartition,
-        next: Offset,
-        marks: Watermarks,
-    ) -> Result<Option<(Offset, TimestampMs)>, SourceError> {
-        let (mut until, mut width) = (next, 4);
-        while until > marks.start && next.0 - until.0 < limits::LOOK_BACK_OFFSETS_MAX {
-            let from = Offset((until.0 - width).max(marks.start.0));
-            let read = self.source.read(tp, from, until, limits::CHUNK_BYTES_MAX).await?;
-            if let Some(record) = read.records.last() {
-                return Ok(Some((record.offset, record.time)));
-            }
-            (until, width) = (from, width * 16);
-        }
-        Ok(None)
     }
 
     fn turn(&self, turn: Turn) {
