@@ -6,34 +6,45 @@ cd "$(dirname "$0")/.."
 
 lists=tests/clients
 into=.cache/clients
+log=$into/log
 fail() { echo "scripts/clients.sh: $*" >&2; exit 1; }
+# A step, with an end to it also where a registry does not answer: seconds, what is missing else, a
+# command.
+step() {
+    timeout --kill-after 10 "$1" "${@:3}" >>$log 2>&1 ||
+        fail "$2; $log says: $(grep -im 1 error $log || echo "nothing for $1 s")"
+}
 
-for tool in python3 npm cargo sha256sum; do
+for tool in python3 npm cargo sha256sum flock; do
     command -v $tool >/dev/null || fail "install $tool first"
 done
 
+# One at a time.
+mkdir -p .cache
+exec 9>.cache/clients.lock
+flock 9
+
 crate=$lists/eventsource_client_rs
 
-wanted=$({ cat $lists/requirements*.txt $lists/package.json $crate/Cargo.lock $crate/src/main.rs
+wanted=$({ cat $lists/requirements*.txt $lists/package.json $crate/Cargo.lock $crate/src/*.rs
            cat scripts/clients.sh; python3 --version; } | sha256sum)
 if [ "$(cat $into/stamp 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
 rm -rf $into
 mkdir -p $into
-log=$into/log
-pip() { $into/venv/bin/python -m pip install --quiet --no-deps "$@" >>$log 2>&1; }
+pip="$into/venv/bin/python -m pip install --quiet --no-deps"
 
-python3 -m venv $into/venv >>$log 2>&1 || fail "no virtual environment, see $log"
-pip -r $lists/requirements.txt || fail "the Python clients cannot be had, see $log"
+step 120 "no virtual environment" python3 -m venv $into/venv
+step 300 "the Python clients cannot be had" $pip -r $lists/requirements.txt
 # sseclient and sseclient-py have the same module name: one of them lives in a folder of its own.
-pip --target $into/sseclient -r $lists/requirements-sseclient.txt \
-    || fail "sseclient cannot be had, see $log"
+step 300 "sseclient cannot be had" \
+    $pip --target $into/sseclient -r $lists/requirements-sseclient.txt
 cp $lists/package.json $into/
-npm --prefix $into install --no-package-lock --ignore-scripts --no-audit --no-fund >>$log 2>&1 \
-    || fail "the npm clients cannot be had, see $log"
-cargo build --quiet --locked --manifest-path $crate/Cargo.toml --target-dir $into/target \
-    >>$log 2>&1 || fail "the crates.io client cannot be built, see $log"
-mv $into/target/debug/eventsource-client-reader $into/
+step 300 "the npm clients cannot be had" \
+    npm --prefix $into install --no-package-lock --ignore-scripts --no-audit --no-fund
+step 900 "the crates.io clients cannot be built" \
+    cargo build --quiet --locked --manifest-path $crate/Cargo.toml --target-dir $into/target
+mv $into/target/debug/{eventsource-client-reader,reqwest-eventsource-reader,snippet} $into/
 rm -r $into/target
 echo "$wanted" >$into/stamp

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::SignalKind;
 
 mod admin_client;
 mod block;
@@ -23,7 +24,10 @@ mod probe;
 mod produce;
 mod reload;
 mod serve;
+mod streams;
+mod tail;
 mod top;
+mod way;
 
 /// Carries Kafka topics, or those of its own embedded log, to the web as Server-Sent Events.
 #[derive(Debug, Parser)]
@@ -45,6 +49,8 @@ enum Command {
     Serve(ServeArgs),
     /// See whether streams can be read, as a Nagios or Icinga plugin
     Check(Box<probe::ProbeArgs>),
+    Tail(Box<tail::TailArgs>),
+    Streams(streams::StreamsArgs),
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -128,6 +134,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Check(args) => return probe::run(&args),
         Command::Serve(args) => serve::run(args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Streams(args) => streams::run(&args),
         Command::Config(ConfigCommand::Check { config }) => check::run(&config),
         Command::Block(command) => block::run(command),
         Command::Produce(args) => produce::run(args),
@@ -150,20 +158,39 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A runtime for a command that mostly waits.
 /// A line of what a command has to tell.
 fn say(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}").context("say how it goes")
 }
 
+/// Waits for SIGINT or SIGTERM.
+async fn asked_to_stop() {
+    let wait = |kind| async move {
+        match tokio::signal::unix::signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // It then ends as if nothing had been said of it.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+    }
+}
+
+/// A runtime for a command that mostly waits.
 fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("start the runtime")
 }
 
-#[allow(clippy::print_stderr, reason = "the last word of a command is for its user, not the log")]
+/// Tells the user; nobody may be there any more.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "tidegate: {line}");
+}
+
 fn complain(error: &anyhow::Error) {
-    eprintln!("tidegate: {error:#}");
+    tell(&format!("{error:#}"));
 }
 
 #[cfg(test)]

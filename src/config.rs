@@ -435,4 +435,6 @@ fn session(table: Option<&Table>, found: &mut Findings) -> SessionConfig {
 }
 
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ mod since;
 
 pub use parse::{BadPosition, ENTRIES_MAX, parse_last_event_id};
 pub use print::{write_fragment, write_id};
-pub use since::{BadSince, parse_since};
+pub use since::{ACCEPTED as SINCE_ACCEPTED, BadSince, parse_since};
 
 /// The time that goes with an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

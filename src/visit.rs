@@ -3,15 +3,16 @@
 //!
 //! ```text
 //!  Target (which URL) ┐
-//!  Way (how there)    ┴▶ open ─▶ Visit ─▶ next ─▶ Event
+//!  Way (how there)    ┴▶ ask ─▶ Answer ─▶ Visit ─▶ next ─▶ Event
+//!                     └▶ fetch ─▶ a document, whole
 //! ```
 //! Knows nothing of this program's own streams: it reads any server of the contract.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -111,6 +112,28 @@ impl Target {
     }
 }
 
+/// What was answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// The stream.
+    Stream(Visit),
+    /// Something else.
+    Refusal(Refusal),
+}
+
+/// An answer that is no stream.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its status; 200 where it would be well if it were a stream.
+    pub status: StatusCode,
+    /// The detail of its problem, if it told one.
+    pub says: Option<String>,
+    /// For how long it wants to be left alone, if it says so in seconds.
+    pub retry_after: Option<Duration>,
+    /// Where it sends us.
+    pub location: Option<String>,
+}
+
 /// An open stream. The connection ends when this is dropped.
 #[derive(Debug)]
 pub struct Visit {
@@ -119,6 +142,8 @@ pub struct Visit {
     connection: AbortHandle,
     /// When the first byte of the body was read.
     pub first_byte: Instant,
+    /// What the head says of events that could not be given.
+    pub gap: Option<String>,
 }
 
 impl Drop for Visit {
@@ -134,23 +159,60 @@ impl Visit {
     /// # Errors
     /// See `VisitError`. It may wait for ever: the caller sets a deadline.
     pub async fn open(target: &Target, way: &Way, after: Option<&str>) -> Result<Self, VisitError> {
-        let io = TokioIo::new(way.connect(target).await?);
-        let broken = |error: hyper::Error| VisitError::Broken(causes(&error));
-        let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
-        let connection = tokio::spawn(connection).abort_handle();
-        // Also when what follows fails, or is given up.
-        let connection = Aborts(Some(connection));
-        let request = request(target, way, after)?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        if status != StatusCode::OK {
-            return Err(refused(status, response.into_body()).await);
+        match Self::ask(target, way, after).await? {
+            Answer::Stream(visit) => Ok(visit),
+            Answer::Refusal(Refusal { status, says, .. }) => {
+                Err(VisitError::Refused { status, says })
+            }
         }
+    }
+
+    /// As `open`, with all that an answer says that is no stream.
+    ///
+    /// # Errors
+    /// As `open`, but for `Refused`.
+    pub async fn ask(
+        target: &Target,
+        way: &Way,
+        after: Option<&str>,
+    ) -> Result<Answer, VisitError> {
+        let (response, connection) = exchange(target, way, "text/event-stream", after).await?;
+        let kind = text(response.headers(), &CONTENT_TYPE).unwrap_or_default();
+        if response.status() != StatusCode::OK || !kind.starts_with("text/event-stream") {
+            return Ok(Answer::Refusal(refusal(response).await));
+        }
+        let gap = text(response.headers(), &HeaderName::from_static("x-stream-gap"));
         let (mut body, mut parser) = (response.into_body(), Parser::default());
         if !read(&mut body, &mut parser).await? {
             return Err(VisitError::Broken("the stream ended before its first byte".into()));
         }
-        Ok(Self { body, parser, connection: connection.keep(), first_byte: Instant::now() })
+        let (connection, first_byte) = (connection.keep(), Instant::now());
+        Ok(Answer::Stream(Self { body, parser, connection, first_byte, gap }))
+    }
+
+    /// The id of the last whole event, or of the position that was said before the first.
+    #[must_use]
+    pub fn last_id(&self) -> &str {
+        self.parser.last_id()
+    }
+
+    /// For how long the server wants to be left alone after the end, if it has said so.
+    #[must_use]
+    pub fn retry(&self) -> Option<Duration> {
+        self.parser.retry()
+    }
+
+    /// An event that has been read already.
+    pub fn ready(&mut self) -> Option<Event> {
+        self.parser.next()
+    }
+
+    /// Reads what comes next, keepalives too. False: the server has ended the stream whole.
+    ///
+    /// # Errors
+    /// See `VisitError`.
+    pub async fn more(&mut self) -> Result<bool, VisitError> {
+        read(&mut self.body, &mut self.parser).await
     }
 
     /// The next event; `None`: the server has ended the stream whole.
@@ -162,7 +224,7 @@ impl Visit {
             if let Some(event) = self.parser.next() {
                 return Ok(Some(event));
             }
-            if !read(&mut self.body, &mut self.parser).await? {
+            if !self.more().await? {
                 return Ok(None);
             }
         }
@@ -198,9 +260,40 @@ impl Drop for Aborts {
     }
 }
 
+/// A whole answer of at most so many bytes, such as a document.
+///
+/// # Errors
+/// See `VisitError`. It may wait for ever: the caller sets a deadline.
+pub async fn fetch(target: &Target, way: &Way, bytes_max: usize) -> Result<Bytes, VisitError> {
+    let (response, _connection) = exchange(target, way, "application/json", None).await?;
+    if response.status() != StatusCode::OK {
+        let Refusal { status, says, .. } = refusal(response).await;
+        return Err(VisitError::Refused { status, says });
+    }
+    let body = Limited::new(response.into_body(), bytes_max).collect().await;
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|error| VisitError::Broken(error.to_string()))
+}
+
+async fn exchange(
+    target: &Target,
+    way: &Way,
+    accept: &'static str,
+    after: Option<&str>,
+) -> Result<(Response<Incoming>, Aborts), VisitError> {
+    let io = TokioIo::new(way.connect(target).await?);
+    let broken = |error: hyper::Error| VisitError::Broken(causes(&error));
+    let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
+    // Ended also when what follows fails, or is given up.
+    let connection = Aborts(Some(tokio::spawn(connection).abort_handle()));
+    let request = request(target, way, accept, after)?;
+    Ok((sender.send_request(request).await.map_err(broken)?, connection))
+}
+
 fn request(
     target: &Target,
     way: &Way,
+    accept: &'static str,
     after: Option<&str>,
 ) -> Result<Request<Empty<Bytes>>, VisitError> {
     // A proxy for plain HTTP is told the whole URL.
@@ -210,7 +303,7 @@ fn request(
     };
     let mut request = Request::get(uri)
         .header(HOST, target.authority())
-        .header(ACCEPT, "text/event-stream")
+        .header(ACCEPT, accept)
         .header(USER_AGENT, &way.agent);
     for (name, value) in &way.headers {
         request = request.header(name, value);
@@ -223,14 +316,22 @@ fn request(
     request.body(Empty::new()).map_err(|error| VisitError::Broken(error.to_string()))
 }
 
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
 /// With the detail of its problem, if it is told soon.
-async fn refused(status: StatusCode, body: Incoming) -> VisitError {
+async fn refusal(response: Response<Incoming>) -> Refusal {
+    let (head, body) = response.into_parts();
+    let seconds = text(&head.headers, &RETRY_AFTER).and_then(|after| after.parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
+    let location = text(&head.headers, &LOCATION);
     let body = Limited::new(body, PROBLEM_BYTES_MAX).collect();
     let body = tokio::time::timeout(PROBLEM_TIME_MAX, body).await;
     let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes);
     let problem = body.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
     let says = problem.and_then(|problem| problem["detail"].as_str().map(str::to_owned));
-    VisitError::Refused { status, says }
+    Refusal { status: head.status, says, retry_after, location }
 }
 
 /// An error and what is behind it, in one line.

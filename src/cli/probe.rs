@@ -7,15 +7,14 @@
 //! There is no UNKNOWN but for wrong usage (3): what cannot be found out in time is critical. Works
 //! against any server of the contract, the reference included, and knows nothing of this one.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::{HeaderName, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::visit::{self, Target, Way};
+use super::way::WayArgs;
+use crate::visit::Target;
 
 mod outcome;
 mod stream;
@@ -57,18 +56,8 @@ pub(super) struct ProbeArgs {
     /// Drop the connection, come again after the last event, and see that nothing is missed
     #[arg(long)]
     resume: bool,
-    /// A proxy for HTTP
-    #[arg(long, value_name = "HOST:PORT", value_parser = proxy)]
-    proxy: Option<String>,
-    /// A PEM file of authorities that are believed besides the system's
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
-    ca: Option<PathBuf>,
-    /// Believe any certificate
-    #[arg(long)]
-    insecure: bool,
-    /// Sent with each request
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    headers: Vec<(HeaderName, HeaderValue)>,
+    #[command(flatten)]
+    way: WayArgs,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -76,23 +65,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| accepted.to_owned())?;
     let fits = number > 0.0 && number <= 86_400.0;
     if fits { Ok(Duration::from_secs_f64(number)) } else { Err(accepted.to_owned()) }
-}
-
-fn proxy(text: &str) -> Result<String, String> {
-    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    match port.and_then(|(_, port)| port.parse::<u16>().ok()) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("HOST:PORT or http://HOST:PORT is accepted".to_owned()),
-    }
-}
-
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let read = || {
-        let (name, value) = text.split_once(':')?;
-        Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
-    };
-    read().ok_or_else(|| "`name: value` is accepted".to_owned())
 }
 
 /// Wrong usage; what is wrong has been said.
@@ -131,20 +103,7 @@ fn probes(args: &ProbeArgs) -> anyhow::Result<Vec<Probe>> {
     let target = target.ok_or_else(|| {
         anyhow::anyhow!("`{url}` is no URL; http://HOST[:PORT][/PATH] or https://… is accepted")
     })?;
-    let tls = match (&args.ca, args.insecure) {
-        (_, true) => visit::no_questions_asked(),
-        (ca, false) => {
-            visit::verified(ca.as_deref()).map_err(|says| anyhow::anyhow!("--ca {says}"))?
-        }
-    };
-    let way = Way {
-        address: None,
-        proxy: args.proxy.clone(),
-        proxy_protocol: None,
-        tls,
-        agent: concat!("tidegate-check/", env!("CARGO_PKG_VERSION")).to_owned(),
-        headers: args.headers.clone(),
-    };
+    let way = args.way.way(concat!("tidegate-check/", env!("CARGO_PKG_VERSION")))?;
     let deadlines = Deadlines {
         first_byte: (args.warn_first_byte, args.first_byte),
         first_event: (args.warn_first_event, args.first_event),

@@ -2,7 +2,7 @@
 //!
 //! Knows TOML and nothing of what the keys mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -31,6 +31,8 @@ pub struct Findings {
     pub mistakes: Vec<Mistake>,
     /// Keys that could have been given and were not.
     pub left_out: Vec<String>,
+    /// What each key that was asked for accepts, in words.
+    pub accepted: BTreeMap<String, String>,
 }
 
 impl Findings {
@@ -110,6 +112,7 @@ impl<'a> Section<'a> {
 
     fn get<T: Take<'a>>(&mut self, key: &'a str, found: &mut Findings) -> Option<T> {
         self.known.insert(key);
+        found.accepted.insert(self.key(key), T::IS.to_owned());
         let Some(value) = self.table.and_then(|t| t.get(key)) else {
             found.left_out.push(self.key(key));
             return None;
@@ -155,11 +158,13 @@ impl<'a> Section<'a> {
         range: std::ops::RangeInclusive<u64>,
         found: &mut Findings,
     ) -> u64 {
-        let Some(number) = self.get::<i64>(key, found) else { return default };
+        let number = self.get::<i64>(key, found);
+        let (low, high) = (range.start(), range.end());
+        found.accepted.insert(self.key(key), format!("{low} to {high}"));
+        let Some(number) = number else { return default };
         match u64::try_from(number) {
             Ok(number) if range.contains(&number) => number,
             _ => {
-                let (low, high) = (range.start(), range.end());
                 let says = format!("found {number}; {low} to {high} is accepted");
                 found.add(self.key(key), says);
                 default
@@ -192,6 +197,7 @@ impl<'a> Section<'a> {
     /// A table inside this one.
     pub fn table(&mut self, key: &'a str, found: &mut Findings) -> Option<&'a Table> {
         self.known.insert(key);
+        found.accepted.insert(self.key(key), <&Table>::IS.to_owned());
         let value = self.table.and_then(|t| t.get(key))?;
         let taken = <&Table>::take(value);
         if taken.is_none() {

@@ -21,8 +21,10 @@ pub enum BadSince {
     OutOfRange(String),
 }
 
-const ACCEPTED: &str = "accepted are ISO 8601 times such as 2026-01-31, 2026-01-31T12:00:00Z or \
-    2026-01-31T12:00:00.123+02:00 (without a zone: UTC), and milliseconds since 1970";
+/// The forms that are read, in words.
+pub const ACCEPTED: &str = "accepted are ISO 8601 times such as 2026-01-31, \
+    2026-01-31T12:00:00Z or 2026-01-31T12:00:00.123+02:00 (without a zone: UTC), and milliseconds \
+    since 1970";
 
 /// Reads a point in time, cut down to the millisecond (so nothing at that time is left out). A
 /// text of digits only is milliseconds since the epoch. A date before 1970 is 1970: no record is

@@ -1,6 +1,7 @@
 //! Server-Sent Events, read as the standard says: wherever the bytes are cut. Pure.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Bytes of an event; what is larger is given up.
 const EVENT_BYTES_MAX: usize = 80 * 1024 * 1024;
@@ -24,6 +25,9 @@ pub(super) struct Parser {
     data: Option<String>,
     kind: String,
     id: String,
+    /// The id at the end of the last block: that of an event which was cut in half is none.
+    whole_id: String,
+    retry: Option<Duration>,
     done: VecDeque<Event>,
 }
 
@@ -49,8 +53,19 @@ impl Parser {
         self.done.pop_front()
     }
 
+    /// The id to go on from; empty: there was none.
+    pub(super) fn last_id(&self) -> &str {
+        &self.whole_id
+    }
+
+    /// What the server said last of how long to wait after an end.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     fn take(&mut self, line: &str) {
         if line.is_empty() {
+            self.whole_id.clone_from(&self.id);
             let kind = std::mem::take(&mut self.kind);
             if let Some(data) = self.data.take() {
                 self.done.push_back(Event { kind, id: self.id.clone(), data });
@@ -66,6 +81,7 @@ impl Parser {
             },
             "event" => value.clone_into(&mut self.kind),
             "id" => value.clone_into(&mut self.id),
+            "retry" => self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry),
             _ => {}
         }
     }
@@ -91,6 +107,8 @@ mod tests {
             parser.push(tail.as_bytes()).expect("small");
             let events: Vec<_> = std::iter::from_fn(|| parser.next()).collect();
             assert_eq!(events, expected, "cut at {cut}");
+            let (id, retry) = (parser.last_id(), parser.retry());
+            assert_eq!((id, retry), ("b", Some(Duration::from_millis(7))), "cut at {cut}");
         }
     }
 }

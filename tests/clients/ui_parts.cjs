@@ -31,16 +31,8 @@ async function parses(page) {
 }
 
 async function searches(page) {
-  const event = {
-    title: "Berlin", wiki: "dewiki", bot: false, length: { new: 12 }, meta: { domain: "de.org" },
-  };
-  const asked = {
-    "berlin": true, "\"berlin\" dewiki": true, "paris": false, "-paris": true, "-berlin": false,
-    "wiki:wiki": true, "wiki=wiki": false, "wiki=DEWIKI": true, "bot=false": true, "-bot=true": true,
-    "length.new>11": true, "length.new>12": false, "length.new<13": true, "title>1": false,
-    "meta.domain:org": true, "meta.nothing.deep=x": false, "length:12": true, "": null, "a>b": null,
-    "c++": false, "https://x": false,
-  };
+  // The same that `tidegate tail --filter` is tried against.
+  const { event, asked } = require("../filter_cases.json");
   const said = await inPage(page, ({ matcher }, [one, texts]) => texts.map((text) => {
     const entry = { plain: JSON.stringify(one), event: () => one };
     return matcher(text)?.(entry) ?? null;

@@ -10,39 +10,64 @@ use crate::support::cutter::Cutter;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::intake::Written;
-use crate::support::served::{CONFIG, HALF, STREAM, Served, WHOLE, cuts, until_all_is_seen};
+use crate::support::served::{
+    CONFIG, HALF, Refused, STREAM, Served, WHOLE, cuts, drains_and_refuses, sees_all,
+};
 
-/// Reads from the first event on, through cuts right behind `mark`, in the past and live, and ends
-/// that the gateway makes. What was seen, and how many cuts there were.
-fn reads_on(script: &str, mark: &'static [u8]) -> (Report, usize) {
-    let mut served = Served::new(CONFIG);
-    // The second cut is inside the big event, which the third connection then gets whole:
-    // requests-sse and sseclient lose an event that is cut in half twice in a row.
-    let read = reads_through(script, &mut served, (mark, [20_000, 50_000, 350_000]));
-    // Node's `fetch` says `Sec-Fetch-Mode`, as browsers do, and reads what they read.
-    let like_a_browser = ["eventsource4.cjs", "eventsource_client.cjs"].contains(&script);
-    let compressed = compressed_bytes(&served.gateway);
-    assert_eq!(compressed > 0.0, like_a_browser, "who is no browser is given plain bytes");
-    read
+mod table;
+
+use table::known;
+
+/// The second cut is inside the big event, which the third connection then gets whole: requests-sse
+/// and sseclient lose an event that is cut in half twice in a row.
+const FIRST_CUTS: [usize; 3] = [20_000, 50_000, 350_000];
+
+/// A client that has read from the first event on, through cuts, in the past and live, and ends that
+/// the gateway makes. It reads on.
+struct Reading {
+    served: Served,
+    cutter: Cutter,
+    client: Client,
+    report: Report,
 }
 
-/// As `reads_on`, with the gateway's setting and the cuts given.
-fn reads_through(
-    script: &str,
-    served: &mut Served,
-    (mark, first): (&'static [u8], [usize; 3]),
-) -> (Report, usize) {
-    let (calm, plan) = cuts(first);
-    let cutter = Cutter::after(mark, served.gateway.public(), plan);
-    let mut command = client::script(script);
-    command.arg(format!("http://{}{STREAM}?since=0", cutter.address()));
-    let mut client = Client::start(command);
-    client.wait_for("the first event", |trace| !trace.seen.is_empty());
-    served.go_on();
-    let trace = until_all_is_seen(served, &cutter, &calm, client);
-    let report = checker::check(&trace, &served.finish());
-    println!("{script}: {report:?}, {} cuts", cutter.cuts());
-    (report, cutter.cuts())
+impl Reading {
+    /// With the gateway's setting, and cuts right behind `mark`.
+    #[track_caller]
+    fn through(script: &str, config: &str, (mark, first): (&'static [u8], [usize; 3])) -> Self {
+        let mut served = Served::new(config);
+        let (calm, plan) = cuts(first);
+        let cutter = Cutter::after(mark, served.gateway.public(), plan);
+        let mut command = client::script(script);
+        command.arg(format!("http://{}{STREAM}?since=0", cutter.address()));
+        let mut client = Client::start(command);
+        client.wait_for("the first event", |trace| !trace.seen.is_empty());
+        served.go_on();
+        sees_all(&mut served, &cutter, &calm, &mut client);
+        let report = checker::check(&client.seen(), &served.finish());
+        println!("{script}: {report:?}, {} cuts", cutter.cuts());
+        Self { served, cutter, client, report }
+    }
+
+    /// From a gateway that is set as they are.
+    #[track_caller]
+    fn as_anybody(script: &str, mark: &'static [u8]) -> Self {
+        let reading = Self::through(script, CONFIG, (mark, FIRST_CUTS));
+        // Node's `fetch` says `Sec-Fetch-Mode`, as browsers do, and reads what they read.
+        let like_a_browser = ["eventsource4.cjs", "eventsource_client.cjs"].contains(&script);
+        let compressed = compressed_bytes(&reading.served.gateway);
+        assert_eq!(compressed > 0.0, like_a_browser, "who is no browser is given plain bytes");
+        reading
+    }
+
+    /// Goes on through a drain and refusals. What it has seen in all.
+    #[track_caller]
+    fn through_refusals(mut self, refused: Refused) -> Report {
+        drains_and_refuses(&mut self.served, &self.cutter, &mut self.client, refused);
+        let report = checker::check(&self.client.end(), &self.served.finish());
+        println!("{report:?} through a drain and refusals");
+        report
+    }
 }
 
 /// Bytes that went out compressed.
@@ -56,7 +81,11 @@ fn compressed_bytes(gateway: &Gateway) -> f64 {
 
 #[track_caller]
 fn misses_nothing(script: &str) {
-    let (report, _) = reads_on(script, HALF);
+    let reading = Reading::as_anybody(script, HALF);
+    let report = &reading.report;
+    assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
+    let known = known().into_iter().find(|known| known.script == script);
+    let report = reading.through_refusals(known.expect("it is in the table").refused);
     assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
 }
 
@@ -71,20 +100,26 @@ enum Asks {
     InVain,
 }
 
-/// Reads as everyone may, and then from a gateway that compresses for everyone who asks, with the
-/// same cuts (what is compressed is cut at any byte, since no mark can be seen in it).
-#[track_caller]
+/// Reads as everyone may, and, beside that, from a gateway that compresses for everyone who asks.
+/// (Both wait more than they work.)
 fn misses_nothing_and_with_compression(script: &str, asks: Asks) {
-    misses_nothing(script);
-    let mut served = Served::new(&format!("{CONFIG}compress = \"everyone\"\n"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| misses_nothing(script));
+        with_compression(script, asks);
+    });
+}
+
+/// The same cuts; what is compressed is cut at any byte, since no mark can be seen in it.
+fn with_compression(script: &str, asks: Asks) {
+    let compress = format!("{CONFIG}compress = \"everyone\"\n");
     if asks == Asks::InVain {
-        return loses_events(script, served);
+        return loses_events(script, Served::new(&compress));
     }
     let through = match asks {
         Asks::Gzip => (&b""[..], [5_000, 12_000, 100_000]),
-        _ => (HALF, [20_000, 50_000, 350_000]),
+        _ => (HALF, FIRST_CUTS),
     };
-    let (report, _) = reads_through(script, &mut served, through);
+    let Reading { served, report, .. } = &Reading::through(script, &compress, through);
     assert!(report.is_clean() && report.unacknowledged == 0, "{script}: {report:?}");
     let compressed = compressed_bytes(&served.gateway);
     let plain = served.gateway.metric_of("tidegate_delivered_bytes_total", "\"identity\"");
@@ -101,9 +136,12 @@ fn loses_events(script: &str, mut served: Served) {
     let url = format!("http://{}{STREAM}?since=0", served.gateway.public());
     let mut command = client::script(script);
     command.arg(&url);
-    let client = Client::start(command);
+    let mut client = Client::start(command);
     served.go_on();
-    eventually("it was given much", || compressed_bytes(&served.gateway) > 500_000.0);
+    // It may also find an id that it cannot send back, and end with that.
+    eventually("it was given much", || {
+        compressed_bytes(&served.gateway) > 500_000.0 || client.has_ended()
+    });
     let report = checker::check(&client.end(), &served.finish());
     println!("{script}, with compression: {report:?}");
     assert!(report.lost > 0, "it can read it now: say so in docs/clients.md: {report:?}");
@@ -130,6 +168,7 @@ macro_rules! clients {
 
 clients! {
     curl_misses_nothing, "curl.sh", Nothing;
+    tail_misses_nothing, "tail.sh", Nothing;
     requests_sse_misses_nothing, "requests_client.py", Gzip;
     sseclient_misses_nothing, "sseclient_client.py", InVain;
     sseclient_py_misses_nothing, "sseclient_py_client.py", Gzip;
@@ -138,15 +177,16 @@ clients! {
     pywikibot_misses_nothing, "pywikibot_client.py", Gzip;
     eventsource_4_misses_nothing, "eventsource4.cjs", Gzip;
     eventsource_client_misses_nothing, "eventsource_client.cjs", Gzip;
-    // The one of crates.io; a package of its own, since it needs an older hyper than ours.
-    the_rust_eventsource_client_misses_nothing, "eventsource_client_rs", Nothing;
+    // Those of crates.io; a package of its own, since one needs an older hyper than ours.
+    the_rust_eventsource_client_misses_nothing, "eventsource-client-reader.rs", Nothing;
+    reqwest_eventsource_misses_nothing, "reqwest-eventsource-reader.rs", Nothing;
     wikimedia_streams_misses_nothing, "wikimedia_streams.cjs", Nothing;
     eventsource_2_misses_nothing_when_its_user_keeps_the_id, "eventsource2_exact.cjs", Nothing;
 }
 
 #[test]
 fn eventsource_2_misses_nothing_where_whole_events_reach_it() {
-    let (report, _) = reads_on("eventsource2.cjs", WHOLE);
+    let report = Reading::as_anybody("eventsource2.cjs", WHOLE).report;
     assert!(report.is_clean() && report.unacknowledged == 0, "{report:?}");
 }
 
@@ -154,9 +194,23 @@ fn eventsource_2_misses_nothing_where_whole_events_reach_it() {
 /// (That it is told here shows that these tests can tell.)
 #[test]
 fn eventsource_2_loses_exactly_the_events_that_are_cut_in_half() {
-    let (report, cuts) = reads_on("eventsource2.cjs", HALF);
-    assert_eq!(report.lost, cuts, "{report:?}");
+    let Reading { report, cutter, .. } = Reading::as_anybody("eventsource2.cjs", HALF);
+    assert_eq!(report.lost, cutter.cuts(), "{report:?}");
     assert_eq!((report.repeated, report.disordered), (0, 0), "{report:?}");
+}
+
+/// It loses nothing and steps back by one event with each connection.
+#[test]
+fn the_way_of_ircstream_loses_nothing_and_repeats_its_last_event() {
+    let one = CONFIG.replace("partitions = 2", "partitions = 1");
+    let one = one.replace(r#", "codfw.mediawiki.recentchange""#, "");
+    let mut reading = Reading::through("ircstream_way.py", &one, (HALF, FIRST_CUTS));
+    let Reading { served, cutter, client, .. } = &mut reading;
+    drains_and_refuses(served, cutter, client, Refused::ComesAgain);
+    let (report, connections) =
+        (checker::check(&client.seen(), &served.finish()), cutter.connections());
+    assert_eq!((report.lost, report.unacknowledged), (0, 0), "{report:?}");
+    assert!((1..connections).contains(&report.repeated), "{connections}: {report:?}");
 }
 
 /// The check that a fleet of monitors makes of the public service.

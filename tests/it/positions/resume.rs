@@ -260,6 +260,7 @@ fn an_id_of_12_kb_is_read_and_goes_on_exactly(kind: Kind) {
     let mut world = World::new(kind, 60);
     let rows: Vec<Row> = (0..60).map(|p| (usize::from(p % 2 == 0), p, 1)).collect();
     world.write(&rows);
+    world.settle();
     let id = world.id_after("both", (0, 31, 0));
     assert!(id.len() > 12_000, "{} bytes", id.len());
     for restart in [false, true] {
@@ -387,6 +388,7 @@ fn refused(world: &World, id: &str, status: u16) -> Value {
 fn an_id_wins_over_since(kind: Kind) {
     let world = World::new(kind, 1);
     world.write(&[(0, 0, 1), (0, 0, 2), (1, 0, 3)]);
+    world.settle();
     let id = world.id_after("both", (0, 0, 1));
     let mut events = world.resume("both?since=0", &id).events();
     assert_eq!(world.take(&mut events, 2), [(0, 0, 2), (1, 0, 1)]);

@@ -35,8 +35,8 @@ pub struct Client {
 pub fn script(name: &str) -> Command {
     let (root, installed) = (Path::new(env!("CARGO_MANIFEST_DIR")), installed());
     let path = root.join("tests/clients").join(name);
-    if name == "eventsource_client_rs" {
-        return Command::new(installed.join("eventsource-client-reader"));
+    if let Some(reader) = name.strip_suffix(".rs") {
+        return Command::new(installed.join(reader));
     }
     let mut command = match path.extension().and_then(|e| e.to_str()) {
         Some("py") => Command::new(python()),
@@ -48,7 +48,7 @@ pub fn script(name: &str) -> Command {
     if name == "sseclient_client.py" {
         command.env("PYTHONPATH", installed.join("sseclient"));
     }
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("TIDEGATE", env!("CARGO_BIN_EXE_tidegate"));
     command
 }
 
@@ -56,6 +56,12 @@ pub fn script(name: &str) -> Command {
 #[must_use]
 pub fn python() -> PathBuf {
     installed().join("venv/bin/python")
+}
+
+/// A folder in which Node finds the clients.
+#[must_use]
+pub fn folder(name: &str) -> tempfile::TempDir {
+    tempfile::Builder::new().prefix(name).tempdir_in(installed()).expect("a folder")
 }
 
 /// Where the clients are. Installs them if need be.
@@ -103,6 +109,12 @@ impl Client {
         self.wait(line, |said| said.others.iter().any(|other| other == line));
     }
 
+    /// Waits until it has said so many of such lines. Fails when the client ends before.
+    #[track_caller]
+    pub fn wait_for_lines(&mut self, count: usize, is: impl Fn(&str) -> bool) {
+        self.wait("lines", |said| said.others.iter().filter(|line| is(line)).count() >= count);
+    }
+
     #[track_caller]
     fn wait(&mut self, what: &str, is: impl Fn(&Said) -> bool) {
         eventually(what, || {
@@ -110,6 +122,26 @@ impl Client {
             is(&self.said.lock().expect("sound"))
                 || ended.is_some_and(|status| panic!("{what}: the client ended: {status}"))
         });
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("our child").is_some()
+    }
+
+    /// Waits until it has ended by itself, or has said that it gives up.
+    #[track_caller]
+    pub fn gives_up(&mut self) {
+        eventually("the client gives up", || {
+            let said = self.said.lock().expect("sound").others.iter().any(|o| o == "gave up");
+            said || self.has_ended()
+        });
+    }
+
+    /// What it has seen so far.
+    #[must_use]
+    pub fn seen(&self) -> Trace {
+        self.said.lock().expect("sound").trace.clone()
     }
 
     /// Ends it; what it has seen.

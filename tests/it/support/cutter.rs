@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// How many bytes of its response a connection gets, by its number.
 pub type Plan = dyn Fn(usize) -> Option<usize> + Send + Sync;
@@ -12,6 +12,7 @@ pub type Plan = dyn Fn(usize) -> Option<usize> + Send + Sync;
 /// The proxy. Ends its listener when dropped.
 pub struct Cutter {
     address: SocketAddr,
+    to: Arc<Mutex<SocketAddr>>,
     connections: Arc<AtomicUsize>,
     cuts: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -31,12 +32,13 @@ impl Cutter {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let cutter = Self {
             address: listener.local_addr().expect("bound"),
+            to: Arc::new(Mutex::new(to)),
             connections: Arc::default(),
             cuts: Arc::default(),
             stop: Arc::default(),
         };
         let (connections, cuts) = (Arc::clone(&cutter.connections), Arc::clone(&cutter.cuts));
-        let stop = Arc::clone(&cutter.stop);
+        let (stop, to) = (Arc::clone(&cutter.stop), Arc::clone(&cutter.to));
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 if stop.load(Ordering::Acquire) {
@@ -45,6 +47,7 @@ impl Cutter {
                 let Ok(client) = client else { continue };
                 let after = plan(connections.fetch_add(1, Ordering::AcqRel));
                 let cuts = Arc::clone(&cuts);
+                let to = *to.lock().expect("sound");
                 std::thread::spawn(move || {
                     if carry(&client, to, after, mark) {
                         cuts.fetch_add(1, Ordering::AcqRel);
@@ -59,6 +62,11 @@ impl Cutter {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections that come from now on go there.
+    pub fn lead_to(&self, to: SocketAddr) {
+        *self.to.lock().expect("sound") = to;
     }
 
     /// How many connections there were.

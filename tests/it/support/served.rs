@@ -12,7 +12,7 @@ use super::client::Client;
 use super::cutter::{self, Cutter};
 use super::gateway::Gateway;
 use super::intake::{Written, written};
-use super::sse;
+use super::{eventually, sse};
 
 /// Two partitions that speak, and a topic that is not there yet. Each response is ended by the
 /// gateway after at most a second, between two events. (The first line belongs to the table of the
@@ -67,6 +67,23 @@ impl Served {
         }));
     }
 
+    /// Writes some more, when the writing has ended.
+    fn write_more(&self) {
+        write(self.gateway.public(), 1_000_000, 20, &self.ledger);
+    }
+
+    /// Waits until a client has seen all that was written.
+    #[track_caller]
+    fn is_seen(&self, client: &mut Client) {
+        let goal = checker::goal(&self.ledger.lock().expect("sound"));
+        client.wait_for("all that was written", |trace| {
+            goal.iter().all(|(place, last)| {
+                let seen = trace.seen.get(place).and_then(|seen| seen.last());
+                seen.is_some_and(|seen| seen >= last)
+            })
+        });
+    }
+
     /// Ends the writing; all that was written.
     pub fn finish(&mut self) -> Ledger {
         self.stop.store(true, Ordering::Release);
@@ -119,12 +136,7 @@ pub fn cuts(first: [usize; 3]) -> (Arc<AtomicBool>, Box<cutter::Plan>) {
 }
 
 /// Waits for events, cuts and ends, and then for all that was written.
-pub fn until_all_is_seen(
-    served: &mut Served,
-    cutter: &Cutter,
-    calm: &AtomicBool,
-    mut client: Client,
-) -> Trace {
+pub fn sees_all(served: &mut Served, cutter: &Cutter, calm: &AtomicBool, client: &mut Client) {
     client.wait_for("200 events, cuts and ends", |trace| {
         let seen: usize = trace.seen.values().map(Vec::len).sum();
         seen >= 200 && cutter.cuts() >= 4 && cutter.connections() >= 6
@@ -132,11 +144,75 @@ pub fn until_all_is_seen(
     calm.store(true, Ordering::Release);
     let connections = cutter.connections();
     client.wait_for("a connection that is not cut", |_| cutter.connections() > connections);
-    let goal = checker::goal(&served.finish());
-    client.wait_for("all that was written", |trace| {
-        goal.iter().all(|(place, last)| {
-            trace.seen.get(place).and_then(|seen| seen.last()).is_some_and(|seen| seen >= last)
-        })
-    });
+    served.finish();
+    served.is_seen(client);
+}
+
+/// What becomes of a client that is refused by a 503, and then by a 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It comes again by itself, or its user's loop does.
+    ComesAgain,
+    /// It ends at the 503, or says that it will not come again.
+    GivesUp,
+}
+
+/// A gateway that refuses: all of it, or this client's part, is taken.
+struct Full {
+    gateway: Gateway,
+    _seat: sse::Response,
+}
+
+impl Full {
+    fn new(limit: &str, held_by: [u8; 4]) -> Self {
+        let more = format!("[session]\nretry_ms = 100\n[limits]\n{limit} = 1\n");
+        let topics = ["eqiad.mediawiki.recentchange"];
+        let gateway = Gateway::embedded(&[("recentchange", &topics)], &more);
+        let seat = sse::get_from(held_by.into(), gateway.public(), STREAM).expect("a seat");
+        assert_eq!(seat.status, 200);
+        Self { gateway, _seat: seat }
+    }
+
+    fn has_refused(&self) {
+        let refusals = || self.gateway.metric("tidegate_refusals_total");
+        eventually("the client is refused", || refusals() > 0.0);
+    }
+}
+
+/// Takes the gateway out of service under a client, which then gets to one that is full (503), to one
+/// that thinks it has enough (429), and then back to the first, where more is written.
+pub fn drains_and_refuses(
+    served: &mut Served,
+    cutter: &Cutter,
+    client: &mut Client,
+    refused: Refused,
+) {
+    let full = Full::new("streams", [127, 0, 0, 2]);
+    cutter.lead_to(full.gateway.public());
+    assert!(served.gateway.terminate().success(), "it drains");
+    full.has_refused();
+    if refused == Refused::GivesUp {
+        return client.gives_up();
+    }
+    let enough = Full::new("streams_per_client", [127, 0, 0, 1]);
+    cutter.lead_to(enough.gateway.public());
+    // Who keeps its connection open over a refusal would else ask there again and again.
+    drop(full);
+    enough.has_refused();
+    served.gateway.go();
+    cutter.lead_to(served.gateway.public());
+    drop(enough);
+    served.write_more();
+    served.is_seen(client);
+}
+
+/// As `sees_all`; what was seen.
+pub fn until_all_is_seen(
+    served: &mut Served,
+    cutter: &Cutter,
+    calm: &AtomicBool,
+    mut client: Client,
+) -> Trace {
+    sees_all(served, cutter, calm, &mut client);
     client.end()
 }
