@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 
 use crate::support::gateway::{Gateway, Streams};
 use crate::support::kafka::{self, Kafka, unique};
@@ -230,15 +229,8 @@ fn a_broken_stream_and_one_that_fell_silent_are_said_everywhere_and_a_quiet_one_
     block(&["rm", "127.0.0.1/32"]);
     broken.clears(&gateway);
     assert_eq!(found(&gateway, ("streams", "quiet")).0, "ok");
-    let quiet = ever_firing(&gateway, "name=\"quiet\",");
+    let quiet = shared().ever_fired(gateway.admin(), "name=\"quiet\",");
     assert!(quiet.is_empty(), "nothing was ever raised for what is only quiet: {quiet:?}");
-}
-
-/// The alerts that have fired so far.
-fn ever_firing(gateway: &Gateway, labels: &str) -> Vec<Value> {
-    let instance = gateway.admin();
-    let of = format!("ALERTS{{alertstate=\"firing\",{labels}instance=\"{instance}\"}}");
-    shared().query(&format!("count_over_time({of}[1h])"))
 }
 
 fn host(n: u8) -> IpAddr {
@@ -294,7 +286,7 @@ fn what_is_absorbed_raises_nothing_above_a_warning() {
         let up = format!("up{{instance=\"{}\"}} == 1", gateway.admin());
         !shared().query(&up).is_empty()
     });
-    let fired = ever_firing(&gateway, "severity=\"critical\",");
+    let fired = shared().ever_fired(gateway.admin(), "severity=\"critical\",");
     assert!(fired.is_empty(), "{fired:?}");
     assert_eq!(gateway.metric("tidegate_refusals_under_share_total"), 0.0);
     drop(greedy);

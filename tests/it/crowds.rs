@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, Streams};
 use crate::support::process::Process;
+use crate::support::prometheus;
 
 const STREAMS: Streams<'_> = &[("changes", &["test.changes"])];
 /// Streams that one client may hold here.
@@ -167,6 +168,7 @@ fn ten_thousand_lifetimes_that_end_and_begin_again_cost_no_event_and_no_memory()
         UNDER_WAY.as_secs(),
         (LOOK * 2 + BETWEEN).as_secs()
     );
+    prometheus::shared().scrapes(gateway.admin());
     let readers = Load::start(&url, &readers);
     let lifetimes =
         || gateway.metric_of("tidegate_streams_ended_total", "reason=\"lifetime\"") as u64;
@@ -182,6 +184,8 @@ fn ten_thousand_lifetimes_that_end_and_begin_again_cost_no_event_and_no_memory()
         assert_eq!(number(&readers, &format!("/{zero}")), 0, "{zero}: {readers:#}");
     }
     assert!(number(&readers, "/latency_us/max") < 60_000_000, "{readers:#}");
+    let fired = prometheus::shared().ever_fired(gateway.admin(), "severity=\"critical\",");
+    assert!(fired.is_empty(), "nobody is called for what is absorbed: {fired:?}");
     eventually("nobody holds anything", || gateway.metric("tidegate_streams_open") == 0.0);
 }
 

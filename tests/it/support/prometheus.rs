@@ -128,6 +128,13 @@ impl Prometheus {
         own.filter(|alert| alert.label("instance") == admin.to_string()).collect()
     }
 
+    /// The alerts of this gateway with these labels (`a="b",`) that have fired so far.
+    #[must_use]
+    pub fn ever_fired(&self, admin: SocketAddr, labels: &str) -> Vec<Value> {
+        let of = format!("ALERTS{{alertstate=\"firing\",{labels}instance=\"{admin}\"}}");
+        self.query(&format!("count_over_time({of}[1h])"))
+    }
+
     fn ask(&self, path: &str) -> Value {
         // As HTTP/1.0 has it: until the connection ends.
         let mut body = sse::get_1_0(self.address(), path).expect("answered").bytes();
