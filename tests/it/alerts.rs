@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-
 use crate::support::gateway::{Gateway, Streams};
 use crate::support::kafka::{self, Kafka, unique};
 use crate::support::prometheus::{Alert, RUNBOOKS, shared};

@@ -85,10 +85,11 @@ impl Gateway {
         self.dir.path().join("state")
     }
 
-    /// Over a Kafka. `more`: further config text.
+    /// Over a Kafka of these brokers, with commas between. `more`: further config text.
     #[must_use]
     pub fn kafka(bootstrap: &str, streams: Streams<'_>, more: &str) -> Self {
-        Self::clusters(&format!("[kafka.main]\nbootstrap = [{bootstrap:?}]\n"), streams, more)
+        let brokers: Vec<_> = bootstrap.split(',').collect();
+        Self::clusters(&format!("[kafka.main]\nbootstrap = {brokers:?}\n"), streams, more)
     }
 
     /// Over what `clusters` says, as the config has it.
