@@ -10,7 +10,7 @@
 //! that closes a stream and opens the next at once must not meet a 429: it waits a moment for its
 //! own seat, in a room of bounded size.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -38,6 +38,7 @@ mod lately;
 mod leaving;
 mod rate;
 mod refusal;
+mod seats;
 mod terms;
 pub mod tokens;
 mod waiting;
@@ -56,6 +57,7 @@ use lately::Lately;
 pub use lately::Tried;
 pub use rate::Opens;
 pub use refusal::Refusal;
+use seats::Seats;
 pub use terms::Limits;
 use terms::Terms;
 use waiting::Waiting;
@@ -103,7 +105,7 @@ pub struct Settings {
 struct State {
     books: Books,
     /// Whose each is, in the order in which they were taken.
-    seats: BTreeMap<SeatNumber, Seat>,
+    seats: Seats<Seat>,
     /// Those who were told to go, and why.
     told: HashMap<SeatNumber, Told>,
     agents: Agents,
@@ -118,8 +120,8 @@ impl State {
     fn newest_of(&self, key: ClientKey) -> Option<SeatNumber> {
         let mut newest = self.seats.iter().rev();
         let of_client =
-            |(n, seat): &(&SeatNumber, &Seat)| seat.key == key && !self.told.contains_key(n);
-        newest.find(of_client).map(|(number, _)| *number)
+            |(n, seat): &(SeatNumber, &Seat)| seat.key == key && !self.told.contains_key(n);
+        newest.find(of_client).map(|(number, _)| number)
     }
 }
 
@@ -192,7 +194,7 @@ impl Permit {
     }
 
     fn client(&self) -> ClientKey {
-        let client = self.gate.lock().seats.get(&self.seat).map(|seat| seat.key);
+        let client = self.gate.lock().seats.get(self.seat).map(|seat| seat.key);
         client.expect("it has a seat until its drop")
     }
 }
@@ -201,7 +203,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         let told = state.told.remove(&self.seat).is_some();
-        if let Some(seat) = state.seats.remove(&self.seat) {
+        if let Some(seat) = state.seats.remove(self.seat) {
             state.books.leave(seat.key, told);
             state.agents.give_back(seat.agent);
         }
@@ -257,7 +259,7 @@ impl Knock {
         let seat = state.next;
         state.next += 1;
         let (agent, opened_tenths_s) = (state.agents.take(agent), gate.tenths_now());
-        state.seats.insert(seat, Seat { key, address, opened_tenths_s, agent });
+        state.seats.push(seat, Seat { key, address, opened_tenths_s, agent });
         gate.measure(&state);
         gate.warn_of_a_proxy(&state, &self.client);
         drop(state);
@@ -301,7 +303,7 @@ impl Gate {
     pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
         let state = State {
             books: Books::new(settings.streams_max),
-            seats: BTreeMap::new(),
+            seats: Seats::new(),
             told: HashMap::new(),
             agents: Agents::default(),
             next: 0,

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,17 +51,17 @@ impl Gate {
     #[must_use]
     pub fn census(&self) -> Census {
         let mut census = Census::default();
-        let mut from = Bound::Unbounded;
+        let mut from = 0;
         loop {
             let state = self.lock();
-            let part = state.seats.range((from, Bound::Unbounded)).take(PART);
+            let part = state.seats.from(from).take(PART);
             let (mut seen, now) = (0, Instant::now());
             for (number, _) in part {
-                let Some(seated) = self.seated(&state, *number, now) else { continue };
+                let Some(seated) = self.seated(&state, number, now) else { continue };
                 let key = seated.key;
                 census.holdings.entry(key).or_insert_with(|| state.books.holding(key));
-                census.seats.insert(*number, seated);
-                from = Bound::Excluded(*number);
+                census.seats.insert(number, seated);
+                from = number + 1;
                 seen += 1;
             }
             if seen < PART {
@@ -75,7 +74,7 @@ impl Gate {
 
     /// Whose a seat is.
     pub(super) fn seated(&self, state: &State, number: SeatNumber, now: Instant) -> Option<Seated> {
-        let seat = state.seats.get(&number)?;
+        let seat = state.seats.get(number)?;
         let opened = self.began + Duration::from_millis(u64::from(seat.opened_tenths_s) * 100);
         Some(Seated {
             key: seat.key,

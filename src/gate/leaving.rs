@@ -20,8 +20,8 @@ impl Gate {
         let State { books, seats, told, .. } = &mut *state;
         let mut count = 0;
         for (number, seat) in seats.iter() {
-            let Some(why) = why(*number, seat) else { continue };
-            if let Entry::Vacant(place) = told.entry(*number) {
+            let Some(why) = why(number, seat) else { continue };
+            if let Entry::Vacant(place) = told.entry(number) {
                 place.insert(why);
                 books.tell(seat.key);
                 count += 1;
