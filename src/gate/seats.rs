@@ -1,8 +1,8 @@
 //! Open streams by number, close together in memory.
 //!
-//! Numbers only grow, so a sorted list is appended to, and who leaves leaves a hole; when half of it
-//! is holes it is closed up. (A B-tree that grows at its end alone is half empty, which is 50 bytes
-//! for each reader.)
+//! Numbers only grow, so a sorted list is appended to, and who leaves leaves a hole; when half of
+//! it is holes it is closed up. (A B-tree that grows at its end alone is half empty, which is 50
+//! bytes for each reader.)
 //!
 //! Pure: no I/O, no clock.
 
@@ -96,7 +96,7 @@ mod tests {
             }
             let all: Vec<_> = map.iter().map(|(number, value)| (*number, value)).collect();
             prop_assert_eq!(seats.iter().collect::<Vec<_>>(), all.clone());
-            prop_assert_eq!(seats.iter().rev().next(), all.last().copied());
+            prop_assert_eq!(seats.iter().next_back(), all.last().copied());
             let half = next / 2;
             let from: Vec<_> = all.into_iter().filter(|(number, _)| *number >= half).collect();
             prop_assert_eq!(seats.from(half).collect::<Vec<_>>(), from);
