@@ -12,19 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, LOCATION, USER_AGENT};
-use http::{HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::header::LOCATION;
+use http::{HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::limits;
-use crate::visit::{Target, VisitError, Way, causes};
+use crate::visit::{Target, VisitError, Way, causes, exchange};
 
 const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 const ACCEPTED: &str = "application/json, application/yaml;q=0.9, */*;q=0.5";
@@ -147,16 +144,19 @@ impl Fetcher {
     async fn get(&self, url: &str, bytes_max: u64) -> Result<Bytes, DocumentError> {
         let unreachable =
             |at: &str, says: String| DocumentError::Unreachable { place: at.to_owned(), says };
+        // What an operator has sent besides is for the server that they have named.
+        let bare = Way { headers: Vec::new(), ..self.way.clone() };
         let mut at = url.to_owned();
         for _ in 0..=limits::REDIRECTIONS_MAX {
             let target = Target::parse(&at)
                 .ok_or_else(|| unreachable(&at, "an http:// or https:// URL is accepted".into()))?;
-            let asked = self.ask(&target, is_same_server(url, &target)).await;
+            let way = if is_same_server(url, &target) { &self.way } else { &bare };
+            let asked = exchange(&target, way, ACCEPTED, None).await;
             let silent = |error: VisitError| DocumentError::Silent {
                 place: at.clone(),
                 says: error.to_string(),
             };
-            let (_connection, response) = asked.map_err(silent)?;
+            let (response, _connection) = asked.map_err(silent)?;
             let status = response.status();
             if let Some(next) = response.headers().get(LOCATION).filter(|_| status.is_redirection())
             {
@@ -178,31 +178,6 @@ impl Fetcher {
             };
         }
         Err(unreachable(url, format!("more than {} redirections", limits::REDIRECTIONS_MAX)))
-    }
-
-    /// One request. What an operator has sent besides is for the server that they have named.
-    async fn ask(
-        &self,
-        target: &Target,
-        is_named: bool,
-    ) -> Result<(AbortOnDropHandle<()>, http::Response<Incoming>), VisitError> {
-        let io = TokioIo::new(self.way.connect(target).await?);
-        let broken = |error: hyper::Error| VisitError::Broken(causes(&error));
-        let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
-        let connection = tokio::spawn(async move { drop(connection.await) });
-        let connection = AbortOnDropHandle::new(connection);
-        let mut request = Request::get(&target.path).header(ACCEPT, ACCEPTED);
-        let own_host = self.way.headers.iter().any(|(name, _)| name == HOST);
-        if !(own_host && is_named) {
-            request = request.header(HOST, target.authority());
-        }
-        request = request.header(USER_AGENT, &self.way.agent);
-        for (name, value) in self.way.headers.iter().filter(|_| is_named) {
-            request = request.header(name, value);
-        }
-        let request = request.body(Empty::<Bytes>::new());
-        let request = request.map_err(|error| VisitError::Broken(error.to_string()))?;
-        Ok((connection, sender.send_request(request).await.map_err(broken)?))
     }
 }
 

@@ -17,8 +17,8 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 mod sse;
 mod way;
@@ -139,17 +139,11 @@ pub struct Refusal {
 pub struct Visit {
     body: Incoming,
     parser: Parser,
-    connection: AbortHandle,
+    _connection: Connection,
     /// When the first byte of the body was read.
     pub first_byte: Instant,
     /// What the head says of events that could not be given.
     pub gap: Option<String>,
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.connection.abort();
-    }
 }
 
 impl Visit {
@@ -186,8 +180,8 @@ impl Visit {
         if !read(&mut body, &mut parser).await? {
             return Err(VisitError::Broken("the stream ended before its first byte".into()));
         }
-        let (connection, first_byte) = (connection.keep(), Instant::now());
-        Ok(Answer::Stream(Self { body, parser, connection, first_byte, gap }))
+        let first_byte = Instant::now();
+        Ok(Answer::Stream(Self { body, parser, _connection: connection, first_byte, gap }))
     }
 
     /// The id of the last whole event, or of the position that was said before the first.
@@ -243,22 +237,8 @@ async fn read(body: &mut Incoming, parser: &mut Parser) -> Result<bool, VisitErr
     Ok(false)
 }
 
-/// Ends the connection unless it is kept.
-struct Aborts(Option<AbortHandle>);
-
-impl Aborts {
-    fn keep(mut self) -> AbortHandle {
-        self.0.take().expect("kept once")
-    }
-}
-
-impl Drop for Aborts {
-    fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            connection.abort();
-        }
-    }
-}
+/// What drives a connection, which ends when this is dropped.
+pub(crate) type Connection = AbortOnDropHandle<Result<(), hyper::Error>>;
 
 /// A whole answer of at most so many bytes, such as a document.
 ///
@@ -275,17 +255,21 @@ pub async fn fetch(target: &Target, way: &Way, bytes_max: usize) -> Result<Bytes
         .map_err(|error| VisitError::Broken(error.to_string()))
 }
 
-async fn exchange(
+/// One request, and the head of its answer. `accept`: the kinds that are wanted.
+///
+/// # Errors
+/// See `VisitError`. It may wait for ever: the caller sets a deadline.
+pub(crate) async fn exchange(
     target: &Target,
     way: &Way,
     accept: &'static str,
     after: Option<&str>,
-) -> Result<(Response<Incoming>, Aborts), VisitError> {
+) -> Result<(Response<Incoming>, Connection), VisitError> {
     let io = TokioIo::new(way.connect(target).await?);
     let broken = |error: hyper::Error| VisitError::Broken(causes(&error));
     let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
     // Ended also when what follows fails, or is given up.
-    let connection = Aborts(Some(tokio::spawn(connection).abort_handle()));
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = request(target, way, accept, after)?;
     Ok((sender.send_request(request).await.map_err(broken)?, connection))
 }
@@ -301,10 +285,10 @@ fn request(
         Some(_) if !target.https => format!("http://{}{}", target.authority(), target.path),
         _ => target.path.clone(),
     };
-    let mut request = Request::get(uri)
-        .header(HOST, target.authority())
-        .header(ACCEPT, accept)
-        .header(USER_AGENT, &way.agent);
+    let mut request = Request::get(uri).header(ACCEPT, accept).header(USER_AGENT, &way.agent);
+    if !way.headers.iter().any(|(name, _)| name == HOST) {
+        request = request.header(HOST, target.authority());
+    }
     for (name, value) in &way.headers {
         request = request.header(name, value);
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Sites;
 use crate::event::{LogTag, Offset, TimestampMs, TopicName, TopicPartition};
@@ -80,15 +80,6 @@ pub(super) struct Follower<'a> {
     is_down: bool,
 }
 
-/// Ends a tail that is followed no more.
-struct Tail(AbortHandle);
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Nobody listens any more.
 struct Closed;
 
@@ -109,8 +100,8 @@ impl<'a> Follower<'a> {
         let (out, mut events) = mpsc::channel(64);
         let (source, topics) = (Arc::clone(&self.sites.sites[site]), self.topics.clone());
         // A task of its own: it goes on while what was missed is read.
-        let task = tokio::spawn(async move { source.tail(topics, out).await });
-        let _tail = Tail(task.abort_handle());
+        let tail = tokio::spawn(async move { source.tail(topics, out).await });
+        let _tail = AbortOnDropHandle::new(tail);
         while let Some(event) = events.recv().await {
             if self.take(site, event).await.is_err() {
                 return;
