@@ -8,6 +8,8 @@ pub mod event;
 
 pub mod limits;
 
+pub mod whole_file;
+
 pub mod catalog;
 pub mod position;
 

@@ -1,15 +1,12 @@
-//! What is decided of blocks, on the local disk: one file, always whole.
+//! What is decided of blocks, on the local disk: one file, always whole (`whole_file`).
 //!
-//! ```text
-//!  blocks.json.tmp ─ write, fsync ─▶ rename ─▶ blocks.json ─▶ fsync of the folder
-//! ```
 //! A file that cannot be read stops the start. It cannot have been torn, so the disk or a hand has
 //! done it, and a gateway that went on without would let in everyone whom somebody had a reason to
 //! keep out, with nothing but a line in a log to tell of it.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -17,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::written::{VERSION, Written};
 use crate::gate::blocks::Change;
+use crate::whole_file;
 
 const FILE: &str = "blocks.json";
 
@@ -120,12 +118,7 @@ impl Store {
         let whole = Whole { version: VERSION, changes: changes.collect() };
         let mut text = serde_json::to_vec_pretty(&whole)?;
         text.push(b'\n');
-        let temporary = self.dir.join(format!("{FILE}.tmp"));
-        let mut file = File::create(&temporary)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, self.path())?;
-        File::open(&self.dir)?.sync_all()
+        whole_file::replace(&self.path(), &text)
     }
 }
 

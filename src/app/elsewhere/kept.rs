@@ -3,8 +3,7 @@
 //! It is only for a start while the catalogue cannot be read. It counts for the place that it was
 //! read from and for no other.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::Raw;
 use crate::event::TimestampMs;
 use crate::schemas::Fetched;
+use crate::whole_file;
 
 const FILE: &str = "catalogue.json";
 const VERSION: u32 = 1;
@@ -71,12 +71,7 @@ impl Store {
         let Raw { document, schemas } = raw.clone();
         let place = place.to_owned();
         let written = Written { version: VERSION, place, at_ms: at.0, document, schemas };
-        let temporary = self.dir.join(format!("{FILE}.tmp"));
-        let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(&written)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, self.dir.join(FILE))?;
-        File::open(&self.dir)?.sync_all()
+        whole_file::replace(&self.dir.join(FILE), &serde_json::to_vec(&written)?)
     }
 }
 
