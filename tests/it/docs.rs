@@ -2,6 +2,7 @@
 //! `docs/consuming.md` read as they stand there.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -150,23 +151,24 @@ fn reads(heading: &str, file: &str, command: impl FnOnce(&Path, &str) -> Command
     client.wait_for_lines(5, |line| line.starts_with("Page "));
 }
 
+/// Runs the snippet's file by a program.
+fn by(program: impl AsRef<OsStr>) -> impl FnOnce(&Path, &str) -> Command {
+    move |path, _| {
+        let mut command = Command::new(program);
+        command.arg(path);
+        command
+    }
+}
+
 #[test]
 fn the_snippet_for_curl_reads() {
     // In a group of its own, so that the loop ends with its shell.
-    reads("curl", "x.sh", |path, _| {
-        let mut command = Command::new("bash");
-        command.arg(path);
-        command
-    });
+    reads("curl", "x.sh", by("bash"));
 }
 
 #[test]
 fn the_snippet_for_lines_of_json_reads() {
-    reads("Lines of JSON", "x.sh", |path, _| {
-        let mut command = Command::new("bash");
-        command.arg(path);
-        command
-    });
+    reads("Lines of JSON", "x.sh", by("bash"));
 }
 
 #[test]
@@ -180,20 +182,12 @@ fn the_snippet_for_browsers_reads() {
 
 #[test]
 fn the_snippet_for_python_reads() {
-    reads("Python", "x.py", |path, _| {
-        let mut command = Command::new(client::python());
-        command.arg(path);
-        command
-    });
+    reads("Python", "x.py", by(client::python()));
 }
 
 #[test]
 fn the_snippet_for_node_reads() {
-    reads("Node", "x.mjs", |path, _| {
-        let mut command = Command::new("node");
-        command.arg(path);
-        command
-    });
+    reads("Node", "x.mjs", by("node"));
 }
 
 /// It is built with the other crates.io clients; that it is the one of the document is seen here.
