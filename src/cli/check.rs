@@ -17,7 +17,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     crate::app::identity(&config.limits)?;
     let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
     let world = runtime.block_on(crate::app::read_elsewhere(&config))?;
-    let nobodys: Vec<_> = world.config.names_of_nobody();
+    let nobodys = world.config.names_of_nobody();
     let nobodys: Vec<_> = nobodys.iter().map(ToString::to_string).collect();
     anyhow::ensure!(nobodys.is_empty(), "{}: {}", file.display(), nobodys.join("; "));
     let mut out = std::io::stdout().lock();
