@@ -4,7 +4,7 @@
 //!  tail     one consumer for all topics, on its own thread (reader); positions live outside it
 //!  survey   what there is to read, and whether positions still mean what they meant
 //!  keeper   what is wrong with the cluster (watchdog), and what is done about it
-//!  look     one client for questions: topic ids, watermarks, times
+//!  look     one client for questions: topic ids, watermarks, times; the same ones once (rounds)
 //!  history  a few consumers, each reading one range at a time
 //!  producer one, made at the first append
 //! ```
@@ -38,6 +38,7 @@ mod history;
 mod keeper;
 mod producer;
 mod reader;
+mod rounds;
 mod survey;
 mod tail;
 mod watchdog;
@@ -48,6 +49,7 @@ pub use control::KafkaControl;
 use counts::{Counts, Why};
 use history::Pool;
 use producer::Producer;
+use rounds::Rounds;
 
 /// How long one question may take.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -66,6 +68,9 @@ pub struct KafkaSource {
     pool: Pool,
     producer: Kept<Producer>,
     append_times: Mutex<HashMap<TopicName, (Instant, bool)>>,
+    topics: Rounds<TopicName, Result<TopicInfo, SourceError>>,
+    marks: Rounds<TopicPartition, Result<Watermarks, SourceError>>,
+    times: Rounds<(TopicPartition, TimestampMs), Result<Option<Offset>, SourceError>>,
     /// Tails that follow it now.
     tails: AtomicU32,
     /// Questions without an answer, one after another.
@@ -130,6 +135,9 @@ impl KafkaSource {
             pool,
             producer: Kept::default(),
             append_times: Mutex::default(),
+            topics: Rounds::default(),
+            marks: Rounds::default(),
+            times: Rounds::default(),
             tails: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
         }))
@@ -252,6 +260,42 @@ impl KafkaSource {
         known.insert(topic.clone(), (Instant::now(), is));
         Ok(is)
     }
+
+    async fn look_up(&self, topic: &TopicName) -> Result<TopicInfo, SourceError> {
+        let found = self.describe(vec![topic.clone()]).await?.pop().and_then(|(_, found)| found);
+        let found = found.ok_or_else(|| SourceError::UnknownTopic(topic.clone()))?;
+        let append_time = self.append_time(topic).await?;
+        Ok(TopicInfo { partitions: found.partitions, log: found.log, append_time })
+    }
+
+    async fn look_up_marks(&self, tp: &TopicPartition) -> Result<Watermarks, SourceError> {
+        let (name, tp) = (self.name.clone(), tp.clone());
+        self.ask(move |look| watermarks(&name, look, &tp)).await
+    }
+
+    async fn look_up_time(
+        &self,
+        tp: &TopicPartition,
+        time: TimestampMs,
+    ) -> Result<Option<Offset>, SourceError> {
+        let (name, tp) = (self.name.clone(), tp.clone());
+        self.ask(move |look| {
+            let mut asked = TopicPartitionList::new();
+            let at = KafkaOffset::Offset(time.0.max(0));
+            let failed = |error: KafkaError| source_error(&name, &tp, &error);
+            asked.add_partition_offset(tp.topic.as_str(), tp.partition.0, at).map_err(failed)?;
+            let found = look.offsets_for_times(asked, LOOK_TIMEOUT).map_err(failed)?;
+            let found = found.elements();
+            let Some(element) = found.first() else { return Ok(None) };
+            // On an error the offset still holds the time that was asked for.
+            element.error().map_err(failed)?;
+            match element.offset() {
+                KafkaOffset::Offset(offset) => Ok(Some(Offset(offset))),
+                _ => Ok(None),
+            }
+        })
+        .await
+    }
 }
 
 /// What the client says of a question, in the words of a source.
@@ -284,15 +328,11 @@ impl Source for KafkaSource {
     }
 
     async fn topic(&self, topic: &TopicName) -> Result<TopicInfo, SourceError> {
-        let found = self.describe(vec![topic.clone()]).await?.pop().and_then(|(_, found)| found);
-        let found = found.ok_or_else(|| SourceError::UnknownTopic(topic.clone()))?;
-        let append_time = self.append_time(topic).await?;
-        Ok(TopicInfo { partitions: found.partitions, log: found.log, append_time })
+        self.topics.ask(topic.clone(), || self.look_up(topic)).await
     }
 
     async fn watermarks(&self, tp: &TopicPartition) -> Result<Watermarks, SourceError> {
-        let (name, tp) = (self.name.clone(), tp.clone());
-        self.ask(move |look| watermarks(&name, look, &tp)).await
+        self.marks.ask(tp.clone(), || self.look_up_marks(tp)).await
     }
 
     async fn offset_at(
@@ -300,23 +340,7 @@ impl Source for KafkaSource {
         tp: &TopicPartition,
         time: TimestampMs,
     ) -> Result<Option<Offset>, SourceError> {
-        let (name, tp) = (self.name.clone(), tp.clone());
-        self.ask(move |look| {
-            let mut asked = TopicPartitionList::new();
-            let at = KafkaOffset::Offset(time.0.max(0));
-            let failed = |error: KafkaError| source_error(&name, &tp, &error);
-            asked.add_partition_offset(tp.topic.as_str(), tp.partition.0, at).map_err(failed)?;
-            let found = look.offsets_for_times(asked, LOOK_TIMEOUT).map_err(failed)?;
-            let found = found.elements();
-            let Some(element) = found.first() else { return Ok(None) };
-            // On an error the offset still holds the time that was asked for.
-            element.error().map_err(failed)?;
-            match element.offset() {
-                KafkaOffset::Offset(offset) => Ok(Some(Offset(offset))),
-                _ => Ok(None),
-            }
-        })
-        .await
+        self.times.ask((tp.clone(), time), || self.look_up_time(tp, time)).await
     }
 
     async fn read(
