@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -60,6 +60,7 @@ const APPEND_TIME_KEPT: Duration = Duration::from_secs(60);
 
 /// A Kafka cluster.
 pub struct KafkaSource {
+    me: Weak<Self>,
     name: String,
     clients: Clients,
     status: Arc<Status>,
@@ -126,7 +127,8 @@ impl KafkaSource {
         let look = Arc::new(Kept::default());
         look.get(&clients, || clients.history(Watch::new(&status))).map_err(make)?;
         let pool = Pool::start(&clients, &status).map_err(make)?;
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             name,
             clients,
             status,
@@ -141,6 +143,11 @@ impl KafkaSource {
             tails: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
         }))
+    }
+
+    /// What a question that outlives who began it holds on to.
+    fn me(&self) -> Arc<Self> {
+        self.me.upgrade().expect("who asks holds it")
     }
 
     /// The client for questions.
@@ -328,11 +335,13 @@ impl Source for KafkaSource {
     }
 
     async fn topic(&self, topic: &TopicName) -> Result<TopicInfo, SourceError> {
-        self.topics.ask(topic.clone(), || self.look_up(topic)).await
+        let (me, asked) = (self.me(), topic.clone());
+        self.topics.ask(topic.clone(), async move { me.look_up(&asked).await }).await
     }
 
     async fn watermarks(&self, tp: &TopicPartition) -> Result<Watermarks, SourceError> {
-        self.marks.ask(tp.clone(), || self.look_up_marks(tp)).await
+        let (me, asked) = (self.me(), tp.clone());
+        self.marks.ask(tp.clone(), async move { me.look_up_marks(&asked).await }).await
     }
 
     async fn offset_at(
@@ -340,7 +349,8 @@ impl Source for KafkaSource {
         tp: &TopicPartition,
         time: TimestampMs,
     ) -> Result<Option<Offset>, SourceError> {
-        self.times.ask((tp.clone(), time), || self.look_up_time(tp, time)).await
+        let (me, asked) = (self.me(), tp.clone());
+        self.times.ask((tp.clone(), time), async move { me.look_up_time(&asked, time).await }).await
     }
 
     async fn read(

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::eventually;
 use crate::support::gateway::{Gateway, Streams};
 use crate::support::process::Process;
-use crate::support::prometheus;
+use crate::support::{PATIENCE, block_on, eventually, kafka, prometheus, sse, within};
 
 const STREAMS: Streams<'_> = &[("changes", &["test.changes"])];
 /// Streams that one client may hold here.
@@ -52,7 +51,12 @@ impl Load {
 
     /// Waits for its end, and reads what it tells.
     fn summary(mut self) -> Value {
-        let status = self.process.wait();
+        let mut status = None;
+        within(4 * PATIENCE, "the load has ended", || {
+            status = self.process.ended();
+            status.is_some()
+        });
+        let status = status.expect("just seen");
         let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
         assert!(status.success(), "{}", read("stderr"));
         serde_json::from_str(&read("stdout")).expect("a summary")
@@ -128,7 +132,7 @@ fn a_full_host_gives_everyone_the_same_and_comes_to_rest() {
         || gateway.metric_of("tidegate_streams_ended_total", "reason=\"displaced\"") as u64;
     let full = || gateway.metric_of("tidegate_refusals_total", "reason=\"full\"") as u64;
     // Four addresses take all there is, and come again as soon as they have lost something.
-    let greedy = Load::start(&url, "-n 400 --sources 4 --from 127.66.0.1 --again --seconds 60");
+    let greedy = Load::start(&url, "-n 400 --sources 4 --from 127.66.0.1 --again --seconds 600");
     eventually("all is full", || open() == ROOM);
     // Nobody loses a stream any more, though the greedy try on.
     let comes_to_rest = |what| {
@@ -145,14 +149,38 @@ fn a_full_host_gives_everyone_the_same_and_comes_to_rest() {
     // The fair share of 4 + 160 addresses: each of the 160 gets its one, and nobody takes it back.
     let few = Load::start(
         &url,
-        "-n 160 --sources 160 --from 127.99.0.1 --connect-rate 100 --write 10 --seconds 8 \
+        "-n 160 --sources 160 --from 127.99.0.1 --connect-rate 100 --write 10 --seconds 600 \
          --drain 30 --strict",
     );
     eventually("the others are in", || displaced() >= before + 160);
     comes_to_rest("all have what is theirs");
     assert_eq!(open(), ROOM);
-    assert_eq!(number(&few.summary(), "/deliveries/lost"), 0);
+    eventually("something is written", || gateway.metric("tidegate_intake_events_total") >= 40.0);
+    assert_eq!(number(&few.stop(), "/deliveries/lost"), 0);
     drop(greedy);
+}
+
+/// A gateway that has just started remembers nothing: whoever comes back, it has to ask Kafka.
+#[test]
+fn a_crowd_that_comes_back_to_a_gateway_that_has_just_started_is_let_in_at_once() {
+    const CROWD: u64 = 2000;
+    let (kafka, topic) = (kafka::shared(), kafka::unique("returns"));
+    block_on(kafka.create_topic(&topic, 1, &[("retention.ms", "-1")]));
+    let records = kafka.producer(&[]);
+    records.times(&topic, &[1_000, 2_000, 3_000]);
+    let mut gateway = Gateway::kafka(&kafka.bootstrap(), &[("changes", &[&topic])], "");
+    let since = "/v2/stream/changes?since=2000";
+    let mut seen = sse::get(gateway.public(), since, &[]).expect("a response").events();
+    let id = format!("--header last-event-id:{}", seen.message().id);
+    for (path, id) in [(since, ""), ("/v2/stream/changes", id.as_str())] {
+        gateway.kill();
+        gateway.go();
+        let url = format!("http://{}{path}", gateway.public());
+        let all = format!("-n {CROWD} --connect-rate 100000 --connecting {CROWD} {id} --seconds 1");
+        let crowd = Load::start(&url, &all).summary();
+        assert_eq!(number(&crowd, "/connects/opened"), CROWD, "{path} {id}: {crowd:#}");
+        assert!(number(&crowd, "/bytes/least_per_stream") > 0, "{path} {id}: {crowd:#}");
+    }
 }
 
 /// Streams that end all the time, as behind a proxy with a timeout: nothing is lost, nothing comes
@@ -170,22 +198,21 @@ fn ten_thousand_lifetimes_that_end_and_begin_again_cost_no_event_and_no_memory()
     let url = format!("http://{}/v2/stream/changes", gateway.public());
     let readers = format!(
         "-n {READERS} --sources 200 --from 127.66.0.1 --connect-rate 1000 --again --resume \
-         --write 2 --size 1200 --warm-up {} --seconds {} --drain 60",
-        UNDER_WAY.as_secs(),
-        (LOOK * 2 + BETWEEN).as_secs()
+         --write 2 --size 1200 --warm-up {} --seconds 600 --drain 60",
+        UNDER_WAY.as_secs()
     );
     prometheus::shared().scrapes(gateway.admin());
     let readers = Load::start(&url, &readers);
     let lifetimes =
         || gateway.metric_of("tidegate_streams_ended_total", "reason=\"lifetime\"") as u64;
-    eventually("each has ended once at least", || lifetimes() >= 2 * READERS);
+    within(4 * PATIENCE, "each has ended once at least", || lifetimes() >= 2 * READERS);
     let before = most(LOOK, || resident(gateway.pid()));
     std::thread::sleep(BETWEEN);
     let after = most(LOOK, || resident(gateway.pid()));
     assert!(after * 10 <= before * 11, "{before} bytes before, {after} after");
 
-    let readers = readers.summary();
-    assert!(lifetimes() >= 6 * READERS, "they end at their time: {}", lifetimes());
+    within(4 * PATIENCE, "they end at their time", || lifetimes() >= 6 * READERS);
+    let readers = readers.stop();
     for zero in ["deliveries/lost", "deliveries/repeated"] {
         assert_eq!(number(&readers, &format!("/{zero}")), 0, "{zero}: {readers:#}");
     }

@@ -9,17 +9,12 @@ use std::time::Duration;
 
 use self::mirror::{Mirror, Progress, Writer};
 use self::reader::{Manner, Reader};
-use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::kafka::{Kafka, New};
+use crate::support::{block_on, eventually};
 
 const PARTITIONS: i32 = 2;
 const STREAM: (&str, &[&str]) = ("s", &["eqiad.s", "codfw.s"]);
-
-fn block_on<T>(what: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(what)
-}
 
 /// A cluster that has both topics; `shift`: how many records of old times the copy of `topic` has
 /// before all others, so that no offset is the same in both.

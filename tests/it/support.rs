@@ -21,20 +21,34 @@ pub mod served;
 pub mod sse;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for takes longer, on however slow a machine.
+use tokio::runtime::Runtime;
+
+/// No single step that is waited for takes longer, on however slow a machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `is` is true; fails with `what` when it is not in time.
 #[track_caller]
-pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
+pub fn eventually(what: &str, is: impl FnMut() -> bool) {
+    within(PATIENCE, what, is);
+}
+
+/// The same for what takes long even on a fast machine.
+#[track_caller]
+pub fn within(patience: Duration, what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + patience;
     while !is() {
         assert!(Instant::now() < until, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits for what is asked of a real Kafka.
+pub fn block_on<T>(question: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    RUNTIME.block_on(question)
 }
 
 /// A port that is free now, and that no outgoing connection is given meanwhile.

@@ -1,152 +1,185 @@
 //! The same question, asked once for all who wait for its answer.
 //!
 //! ```text
-//!  first ──▶ round 1 ───────────▶ answer 1
-//!  second ─────── waits ─────────▶ round 2 ──▶ answer 2
-//!  third ──────────── waits ─────▶              answer 2
+//!  first ──▶ round 1 ──────────────────▶ answer 1
+//!  second ─── gathers ──▶ round 2 ──────────▶ answer 2
+//!  third ─────── gathers ─┘                   answer 2
 //! ```
-//! Who comes while a round is under way waits for the next one: an answer that may be older than
-//! its question is nobody's. So a thousand readers who come back at once cost two rounds, and each
-//! knows what it would know if it had asked alone.
+//! Who comes when a round has begun is not answered by it: an answer that may be older than its
+//! question is nobody's. While one is under way, the next gathers those who come for `GATHER`. So a
+//! thousand readers who come back at once cost a few questions and not a thousand, each knows what
+//! it would know if it had asked alone, and nobody waits for a round that a slow cluster does not
+//! answer.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{Shared, WeakShared};
+use tokio::time::Instant;
+
+/// Between the begins of two rounds that overlap.
+const GATHER: Duration = Duration::from_millis(10);
+
+type Answer<V> = Pin<Box<dyn Future<Output = V> + Send>>;
 
 /// Rounds of the questions of one kind; `K` is what is asked for.
 #[derive(Debug)]
 pub(super) struct Rounds<K, V> {
-    /// Only what somebody waits for.
-    asked: Mutex<HashMap<K, Waiting<V>>>,
+    /// The last round of each question that somebody waits for.
+    last: Mutex<HashMap<K, Round<V>>>,
 }
-
-/// How many wait, and for what.
-type Waiting<V> = (usize, Arc<Asked<V>>);
 
 #[derive(Debug)]
-struct Asked<V> {
-    /// Counts arrivals and begins of rounds.
-    clock: AtomicU64,
-    /// Held while a round is under way: when the last one began, and its answer.
-    last: tokio::sync::Mutex<Option<(u64, V)>>,
+struct Round<V> {
+    /// When it begins: not before, and maybe a little later.
+    due: Instant,
+    has_begun: Arc<AtomicBool>,
+    /// Gone with the last one who waits for it.
+    answer: WeakShared<Answer<V>>,
 }
 
-impl<V> Asked<V> {
-    fn tick(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::AcqRel)
-    }
-}
-
-/// One who waits; the last one that goes takes what was asked with it.
+/// One who waits; the last one that goes takes the round with it.
 struct Waits<'a, K: Hash + Eq, V> {
     rounds: &'a Rounds<K, V>,
     key: &'a K,
+    answer: Option<Shared<Answer<V>>>,
 }
 
 impl<K: Hash + Eq, V> Drop for Waits<'_, K, V> {
     fn drop(&mut self) {
-        let mut asked = self.rounds.asked.lock().expect("no holder panics");
-        if let Some((waiting, _)) = asked.get_mut(self.key) {
-            *waiting -= 1;
-            if *waiting == 0 {
-                asked.remove(self.key);
+        self.answer = None;
+        let mut last = self.rounds.last.lock().expect("no holder panics");
+        if last.get(self.key).is_some_and(|round| round.answer.upgrade().is_none()) {
+            last.remove(self.key);
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> Rounds<K, V> {
+    /// An answer of a round that began after this was called: `question`'s own, or that of another
+    /// one who waited too. Who leaves meanwhile leaves the round to the others.
+    pub(super) async fn ask(
+        &self,
+        key: K,
+        question: impl Future<Output = V> + Send + 'static,
+    ) -> V {
+        let answer = self.round(&key, question);
+        let waits = Waits { rounds: self, key: &key, answer: Some(answer.clone()) };
+        let said = answer.await;
+        drop(waits);
+        said
+    }
+
+    fn round(
+        &self,
+        key: &K,
+        question: impl Future<Output = V> + Send + 'static,
+    ) -> Shared<Answer<V>> {
+        let mut last = self.last.lock().expect("no holder panics");
+        let (now, round) = (Instant::now(), last.get(key));
+        let mut due = now;
+        if let Some(round) = round
+            && let Some(answer) = round.answer.upgrade()
+        {
+            if !round.has_begun.load(Ordering::Acquire) {
+                return answer;
+            }
+            if answer.peek().is_none() {
+                due = now.max(round.due + GATHER);
             }
         }
-    }
-}
-
-impl<K: Hash + Eq + Clone, V: Clone> Rounds<K, V> {
-    /// An answer of a round that began after this was called: `question`'s own, or that of another
-    /// one who waited too. Who is dropped while it asks leaves the round to the next.
-    pub(super) async fn ask(&self, key: K, question: impl AsyncFnOnce() -> V) -> V {
-        let asked = self.come(&key);
-        let _waits = Waits { rounds: self, key: &key };
-        let came = asked.tick();
-        let mut last = asked.last.lock().await;
-        if let Some((_, answer)) = last.as_ref().filter(|(began, _)| *began > came) {
-            return answer.clone();
-        }
-        let began = asked.tick();
-        let answer = question().await;
-        *last = Some((began, answer.clone()));
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&has_begun);
+        let answer: Answer<V> = Box::pin(async move {
+            if due > now {
+                tokio::time::sleep_until(due).await;
+            }
+            // From here on whoever comes is too late for it.
+            begins.store(true, Ordering::Release);
+            question.await
+        });
+        let answer = answer.shared();
+        let weak = answer.downgrade().expect("it has not been polled");
+        last.insert(key.clone(), Round { due, has_begun, answer: weak });
         answer
-    }
-
-    fn come(&self, key: &K) -> Arc<Asked<V>> {
-        let mut asked = self.asked.lock().expect("no holder panics");
-        let (waiting, asked) = asked.entry(key.clone()).or_default();
-        *waiting += 1;
-        Arc::clone(asked)
-    }
-}
-
-impl<V> Default for Asked<V> {
-    fn default() -> Self {
-        Self { clock: AtomicU64::new(0), last: tokio::sync::Mutex::new(None) }
     }
 }
 
 impl<K, V> Default for Rounds<K, V> {
     fn default() -> Self {
-        Self { asked: Mutex::default() }
+        Self { last: Mutex::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::atomic::AtomicU64;
 
     use futures_util::future::join_all;
-    use tokio::sync::Notify;
 
     use super::*;
 
+    fn nobody_waits<V>(rounds: &Rounds<&str, V>) {
+        assert!(rounds.last.lock().expect("nobody else").is_empty());
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_crowd_costs_two_rounds_and_leaves_nothing_behind() {
-        let (rounds, begun) = (Rounds::default(), AtomicU64::new(0));
-        let ask = || {
-            rounds.ask("topic", async || {
+    async fn a_crowd_costs_a_few_rounds_and_leaves_nothing_behind() {
+        let (rounds, begun) = (Rounds::default(), Arc::new(AtomicU64::new(0)));
+        let ask = async |ms| {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            let begun = Arc::clone(&begun);
+            let asked = rounds.ask("topic", async move {
                 let round = begun.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
                 round
-            })
+            });
+            (asked.await, Instant::now())
         };
-        let answers = join_all((0..1000).map(|_| ask())).await;
-        assert_eq!(answers[0], 0);
-        assert!(answers[1..].iter().all(|round| *round == 1), "who came later waited");
-        assert_eq!(begun.load(Ordering::Relaxed), 2);
-        assert!(rounds.asked.lock().expect("nobody else").is_empty());
-    }
-
-    #[tokio::test]
-    async fn other_questions_do_not_wait() {
-        let (rounds, done) = (Rounds::default(), Notify::new());
-        let waits = rounds.ask(1, async || {
-            done.notified().await;
-            1
-        });
-        let other = rounds.ask(2, async || {
-            done.notify_one();
-            2
-        });
-        assert_eq!(tokio::join!(waits, other), (1, 2));
+        let came = Instant::now();
+        // Ten each millisecond, for 100 ms.
+        let answers = join_all((0..1000).map(|n| ask(n / 10))).await;
+        assert!(answers.is_sorted_by_key(|(round, _)| *round));
+        assert!(begun.load(Ordering::Relaxed) <= 11, "{begun:?}");
+        for (n, (round, at)) in answers.iter().enumerate() {
+            // At once, or when those have gathered who come within 10 ms.
+            let waited = *at - came - Duration::from_millis(n as u64 / 10);
+            assert!(waited <= Duration::from_millis(215), "{n}: {round} after {waited:?}");
+        }
+        nobody_waits(&rounds);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_while_it_asks_leaves_the_round_to_the_next() {
+    async fn other_questions_do_not_wait() {
+        let rounds = Rounds::default();
+        let waits = rounds.ask(1, std::future::pending::<u8>());
+        let waits = tokio::time::timeout(Duration::from_secs(1), waits);
+        let (waits, other) = tokio::join!(waits, rounds.ask(2, async { 2 }));
+        assert!(waits.is_err());
+        assert_eq!(other, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_while_it_asks_leaves_the_round_to_the_others() {
         let rounds = Rounds::default();
         let ask = |answer| {
-            rounds.ask("topic", async move || {
+            rounds.ask("topic", async move {
                 tokio::time::sleep(Duration::from_secs(10)).await;
                 answer
             })
         };
-        let leaves = tokio::time::timeout(Duration::from_secs(1), ask(1));
-        let (left, stayed) = tokio::join!(leaves, ask(2));
-        assert!(left.is_err());
-        assert_eq!(stayed, 2);
-        assert!(rounds.asked.lock().expect("nobody else").is_empty());
+        let leaves = |answer| tokio::time::timeout(Duration::from_secs(1), ask(answer));
+        let (first, second, third) = tokio::join!(leaves(1), leaves(2), ask(3));
+        assert!(first.is_err() && second.is_err());
+        assert_eq!(third, 2, "the second's, which gathered when the third came");
+        nobody_waits(&rounds);
+        assert!(leaves(4).await.is_err());
+        nobody_waits(&rounds);
     }
 
     /// What is asked for only grows; nobody is told less than there was before it asked.
@@ -156,10 +189,11 @@ mod tests {
         let readers = (0..8).map(|_| {
             let (rounds, log) = (Arc::clone(&rounds), Arc::clone(&log));
             tokio::spawn(async move {
-                for _ in 0..500 {
+                for _ in 0..200 {
                     let before = log.fetch_add(1, Ordering::SeqCst) + 1;
-                    let end = rounds.ask("topic", async || {
-                        let end = log.load(Ordering::SeqCst);
+                    let now = Arc::clone(&log);
+                    let end = rounds.ask("topic", async move {
+                        let end = now.load(Ordering::SeqCst);
                         tokio::task::yield_now().await;
                         end
                     });
@@ -170,6 +204,6 @@ mod tests {
         for reader in join_all(readers).await {
             reader.expect("no answer was older");
         }
-        assert!(rounds.asked.lock().expect("nobody else").is_empty());
+        nobody_waits(&rounds);
     }
 }

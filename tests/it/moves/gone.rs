@@ -4,14 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::world::{
-    LIVELY, Readers, Writer, block_on, renewals, wait_for_refusal, wait_for_service,
-};
-use crate::support::eventually;
+use super::world::{LIVELY, Readers, Writer, renewals, wait_for_refusal, wait_for_service};
 use crate::support::gateway::Gateway;
 use crate::support::kafka::cluster::{Broker, Cluster};
-use crate::support::prometheus;
 use crate::support::sse::{Bytes, get};
+use crate::support::{block_on, eventually, prometheus};
 
 const PATH: &str = "/v2/stream/s?id=first";
 

@@ -1,11 +1,11 @@
 //! A cluster that does not take the gateway's password for a while.
 
-use super::world::{LIVELY, block_on, wait_for_refusal, wait_for_service};
+use super::world::{LIVELY, wait_for_refusal, wait_for_service};
 use crate::support::gateway::Gateway;
 use crate::support::kafka::New;
 use crate::support::kafka::node::Node;
 use crate::support::kafka::topics::Topics;
-use crate::support::{eventually, free_port, sse};
+use crate::support::{block_on, eventually, free_port, sse};
 
 const PATH: &str = "/v2/stream/s?id=first";
 

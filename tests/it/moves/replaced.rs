@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::world::{
-    LIVELY, Readers, Writer, block_on, renewals, wait_for_refusal, wait_for_service,
-};
+use super::world::{LIVELY, Readers, Writer, renewals, wait_for_refusal, wait_for_service};
 use crate::support::gateway::Gateway;
 use crate::support::kafka::cluster::Cluster;
-use crate::support::prometheus;
+use crate::support::{block_on, prometheus};
 
 const PATH: &str = "/v2/stream/s?id=first";
 

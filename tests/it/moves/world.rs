@@ -17,12 +17,6 @@ use crate::support::sse;
 /// does not.
 pub const LIVELY: &str = "[session]\nkeepalive_s = 1\n";
 
-/// Runs what waits for Kafka.
-pub fn block_on<T>(what: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(what)
-}
-
 /// Writes into a topic, 200 records a second; and some more when all that counts is written, so that
 /// who waits for an event learns that it was the last.
 pub struct Writer {

@@ -4,10 +4,10 @@
 use rdkafka::producer::Producer;
 use serde_json::{Value, json};
 
-use super::world::{Kind, Place, World, block_on, entries};
+use super::world::{Kind, Place, World, entries};
 use crate::support::kafka::{New, Records, shared, unique};
 use crate::support::sse::Events;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, block_on, eventually};
 
 /// Two topics whose records the test writes itself.
 fn empty(partitions: i32) -> World {

@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::world::{Kind, Place, Row, T0, World, block_on, entries};
-use crate::support::eventually;
+use super::world::{Kind, Place, Row, T0, World, entries};
 use crate::support::kafka::shared;
 use crate::support::sse::Events;
+use crate::support::{block_on, eventually};
 
 /// The old topic has five records, the new one so many.
 fn made_anew(records: i64) {

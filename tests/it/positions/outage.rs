@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::world::{T0, block_on};
+use super::world::T0;
 use crate::support::gateway::Gateway;
 use crate::support::kafka::{Kafka, New, unique};
 use crate::support::sse::{self, End, Events};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, block_on, eventually};
 
 /// A cluster that may be harmed, with a topic of two partitions, and a gateway before it.
 struct Outage {

@@ -1,17 +1,15 @@
 //! Two topics, whatever holds them, a gateway before them, and what was written into them.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::runtime::Runtime;
 
 use crate::support::gateway::Gateway;
 use crate::support::kafka::{New, Records, shared, unique};
 use crate::support::sse::{self, Event, Events, Response};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, block_on, eventually};
 
 /// The time of the first records: long past, so that nothing depends on today.
 pub const T0: i64 = 1_700_000_000_000;
@@ -46,12 +44,6 @@ pub struct World {
     writer: Writer,
     /// The times of each partition's records, by offset.
     written: Mutex<BTreeMap<(usize, i32), Vec<i64>>>,
-}
-
-/// Runs what is asked of a real Kafka.
-pub fn block_on<T>(question: impl Future<Output = T>) -> T {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
-    RUNTIME.block_on(question)
 }
 
 const FOR_EVER: &[(&str, &str)] = &[("retention.ms", "-1")];
