@@ -28,7 +28,7 @@ measure in-flight in-flight-8 floor-coalescing,tidegate 9 --seconds 3          #
 measure large fanout-18000x30 floor-coalescing,tidegate 3 --seconds 4          # 1.5 min
 measure joining joining-5000 floor,tidegate 5                                  # 1.5 min
 measure lifetimes lifetimes-10000 tidegate 1                                   # 3 min
-measure crowd-kafka cpu-10000-kafka floor,tidegate-kafka 5 --seconds 4         # 3 min
+measure crowd-kafka cpu-10000-kafka floor,floor-beside-kafka,tidegate-kafka 9 --seconds 4  # 6 min
 measure replay replay,replay-10 tidegate 9                                     # 3 min
 measure replay-1000 replay-1000 tidegate,tidegate-kafka 2                      # 3 min
 measure fetched fetched-10000 tidegate-kafka 2                                 # 2 min

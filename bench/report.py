@@ -23,7 +23,8 @@ DOCS = ROOT / "docs"
 PICTURES = "performance"
 # Bars: ours, what the kernel charges, and the others, on white and on black.
 COLOURS = {"tidegate": "#0b7285", "tidegate-kafka": "#3bc9db", "floor": "#868e96",
-           "floor-coalescing": "#868e96", "floor-synced": "#868e96"}
+           "floor-coalescing": "#868e96", "floor-synced": "#868e96",
+           "floor-beside-kafka": "#868e96"}
 OTHERS = "#d9a066"
 WIDTH, LABEL, NUMBERS, BAR, GAP = 720, 140, 190, 22, 8
 
@@ -57,7 +58,8 @@ def page(latest):
         "the least that the kernel charges: plain epoll, one `write` per reader and event "
         "(`bench/floor`); *floor-coalescing* writes what piled up at once; *floor-synced* also "
         "syncs an event to disk before it delivers it, as Tidegate and durable-streams do and "
-        "nchan and Mercure (in memory) do not.", ""]
+        "nchan and Mercure (in memory) do not; *floor-beside-kafka* is the floor while a Kafka takes "
+        "as many events on the same machine.", ""]
     measured = [scenario for scenario in SCENARIOS if scenario.name in latest]
     lines += goals_part(measured, latest)
     for scenario in measured:

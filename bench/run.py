@@ -114,6 +114,7 @@ def one(scenario, server, args):
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         folder = pathlib.Path(folder)
         server.settings, server.with_demo = scenario.settings, scenario.demo
+        server.rate = option(scenario.load, "--write")
         try:
             server.start(folder)
             if scenario.replay:

@@ -51,6 +51,8 @@ class Server:
     # Further lines of Tidegate's configuration, and whether it makes events up by itself.
     settings = ""
     with_demo = False
+    # Events a second that the scenario writes.
+    rate = None
 
     def __init__(self, binary=None):
         self.binary = binary
@@ -399,6 +401,40 @@ class TidegateOnKafka(OnKafka):
         return received_bytes(self.pids(), self.kafka.port)
 
 
+class FloorBesideKafka(OnKafka):
+    """The floor, while Kafka takes as many events on the same machine: what Kafka's share of the
+    processors and their caches costs whoever else is there."""
+
+    name = "floor-beside-kafka"
+    streams_max = Floor.streams_max
+
+    def __init__(self, floor, tidegate, libs):
+        super().__init__(floor, tidegate, libs)
+        self.tidegate = tidegate
+        self.other = None
+
+    @property
+    def write_args(self):
+        return ("--write-to", self.url())
+
+    def start_on(self, folder):
+        self.port = free_port()
+        self.spawn(folder, [self.binary, "--listen", f"127.0.0.1:{self.port}"])
+        self.other = subprocess.Popen(
+            [self.tidegate, "load", self.intake.url(), "-n", "1", "--write", self.rate,
+             "--size", "1200", "--seconds", "600"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        if self.other is not None:
+            self.other.kill()
+            self.other.wait()
+        super().stop()
+
+    def url(self):
+        return f"{self.base}/"
+
+
 class KafkaSse(OnKafka):
     """KafkaSSE, a Kafka client for each reader."""
 
@@ -416,6 +452,14 @@ class KafkaSse(OnKafka):
 
     def start_on(self, folder):
         self.port = free_port()
+        self.listen(folder)
+
+    def cut(self, folder):
+        """Ends it, not its Kafka, and starts it anew where it was."""
+        Server.stop(self)
+        self.listen(folder)
+
+    def listen(self, folder):
         self.spawn(folder, [self.binary, ROOT / "bench/peers/kafkasse/server.js",
                             self.modules, self.port, self.kafka.port])
 
@@ -487,6 +531,7 @@ def all_servers(tidegate, floor, nginx="/usr/sbin/nginx"):
         SyncedFloor(floor),
         Tidegate(tidegate),
         TidegateOnKafka(tidegate, tidegate, libs),
+        FloorBesideKafka(floor, tidegate, libs),
         Nchan(nginx),
         DurableStreams(built / "durable-streams/bin/durable-streams-server"),
         Mercure(built / "mercure"),
