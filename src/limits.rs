@@ -63,6 +63,8 @@ pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Connections that carry no stream (in a head, between two requests), of all; never more than a
 /// quarter of what the descriptors allow.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// Unless it is said, they have a twelfth, and so many where that is no more than a quarter.
+pub const CONNECTIONS_CROWD: u64 = 256;
 /// One client may have this part of them.
 pub const CONNECTIONS_CLIENT_PART: usize = 4;
 /// When there are too many of all, none goes that has not had this time to say what it wants.

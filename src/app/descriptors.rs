@@ -11,7 +11,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::LimitsConfig;
-use crate::limits::CONNECTIONS_MAX;
+use crate::limits::{CONNECTIONS_CROWD, CONNECTIONS_MAX};
 
 /// Descriptors that are kept for the source, the log, the admin port and the process itself.
 const RESERVED: u64 = 256;
@@ -65,13 +65,18 @@ fn raised() -> u64 {
     limit.current.unwrap_or(MOST).min(MOST)
 }
 
-/// 0 streams or connections: as many as fit. `None`: there is no room for any.
+/// 0 streams: as many as fit; 0 connections: a twelfth, so that nine of ten descriptors are for
+/// streams, but enough for a crowd to come where there are few. `None`: there is no room for any.
 fn shared_out(descriptors: u64, streams: u64, connections: u64) -> Option<Room> {
     let all = descriptors.saturating_sub(RESERVED);
-    let asked = |asked: u64, most: u64| if asked == 0 { most } else { asked.min(most) };
-    let connections = asked(connections, (all / 4).max(1).min(CONNECTIONS_MAX as u64));
+    let asked = |asked: u64, default: u64, most: u64| match asked {
+        0 => default.min(most),
+        asked => asked.min(most),
+    };
+    let connections_most = (all / 4).max(1).min(CONNECTIONS_MAX as u64);
+    let connections = asked(connections, (all / 12).max(CONNECTIONS_CROWD), connections_most);
     let streams_most = all.saturating_sub(connections);
-    let streams = asked(streams, streams_most);
+    let streams = asked(streams, streams_most, streams_most);
     let size = |n| usize::try_from(n).unwrap_or(usize::MAX);
     (streams > 0).then(|| Room {
         streams: size(streams),
@@ -97,6 +102,8 @@ mod tests {
         assert_eq!(room(400, 0, 0), Some((108, 36, 336)));
         assert_eq!(room(400, 0, 10), Some((134, 10, 336)));
         assert_eq!(room(400, 50, 1000), Some((50, 36, 336)));
+        assert_eq!(room(20_000, 0, 0), Some((18_099, 1645, 19_936)));
+        assert_eq!(room(20_000, 0, 5000), Some((14_808, 4936, 19_936)));
         assert_eq!(room(1_048_576, 0, 0), Some((1_040_128, 8192, 1_048_512)));
         assert_eq!(room(258, 0, 0), Some((1, 1, 194)));
         assert_eq!((room(257, 0, 0), room(0, 0, 0)), (None, None));
