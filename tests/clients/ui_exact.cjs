@@ -32,7 +32,7 @@ async function throughPausesAndCuts(page, origin) {
   const held = await received(page);
   await untilReceived(page, held + 100);
   assert.equal(await first.textContent(), before, "what is paused stands still");
-  await untilText(page, "#notice-text", /^\d+ events wait\. Nothing is lost\.$/);
+  await untilText(page, "#notice-text", /^[\d,]+ events wait\. Nothing is lost\.$/);
   await page.locator("[data-action=go]").click();
   await untilText(page, "#state-text", /^Live$/);
   await until(page, (old) =>

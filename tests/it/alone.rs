@@ -2,6 +2,7 @@
 //! which `scripts/test.sh` runs one test after another.
 
 mod browser;
+mod burst;
 mod crowds;
 mod hostile;
 mod moves;

@@ -12,7 +12,8 @@ use crate::support::sse;
 #[test]
 fn replays_that_stall_give_their_turns_to_those_who_read_and_miss_nothing_later() {
     const EVENTS: u64 = 6000;
-    let limits = "[limits]\nring_mb = 1\ntail_mb = 1\nhistory_cache_mb = 1\ncatchups = 2\n";
+    let limits = "[limits]\nring_mb = 1\ntail_mb = 1\nhistory_cache_mb = 1\ncatchups = 2\n\
+                  [session]\nstall_s = 3600\n";
     let gateway = Gateway::embedded(&[("s", &["t"])], limits);
     let to = gateway.public();
     write(to, EVENTS as usize, 1600);
@@ -102,13 +103,14 @@ fn replays_of_the_same_past_travel_together_and_share_their_reads() {
     let to = gateway.public();
     write(to, EVENTS as usize, 1600);
     let reads = || gateway.metric("tidegate_history_reads_total");
-    let read = move || {
-        let mut reading = Reading::open(to, (Http::V1_0, None), "&since=0");
-        reading.until("all of it", has(EVENTS - 1));
-    };
-    read();
+    let open = || Reading::open(to, (Http::V1_0, None), "&since=0");
+    let read = |mut reading: Reading| reading.until("all of it", has(EVENTS - 1));
+    read(open());
     let of_one = reads();
-    let threads: Vec<_> = (0..READERS).map(|_| std::thread::spawn(read)).collect();
+    // All are there before any reads: their sockets hold them close to each other.
+    let all: Vec<_> = (0..READERS).map(|_| open()).collect();
+    let threads = all.into_iter().map(|reading| std::thread::spawn(move || read(reading)));
+    let threads: Vec<_> = threads.collect();
     threads.into_iter().for_each(|thread| thread.join().expect("it got all"));
     let of_all = reads() - of_one;
     assert!(of_one >= 10.0 && of_all <= 1.5 * of_one, "{of_all} where one needs {of_one}");

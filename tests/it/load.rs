@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::support::cutter::Cutter;
+use crate::support::eventually;
 use crate::support::gateway::{Gateway, Streams};
 
 const STREAMS: Streams<'_> = &[("changes", &["test.changes"])];
@@ -43,8 +44,14 @@ fn streams_leave_when_they_have_stayed_and_come_again_without_a_loss() {
     let (opened, left) =
         (number(&summary, "/connects/opened"), number(&summary, "/disconnects/left"));
     assert!(left >= 40 && opened >= left && opened <= left + 20, "{summary:#}");
-    assert_eq!(number(&summary, "/connects/begun"), opened, "{summary:#}");
-    assert_eq!(number(&summary, "/connects/first_byte_us/count"), opened, "{summary:#}");
+    // Each that was begun is open, or was under way at the end.
+    let begun = number(&summary, "/connects/begun");
+    let greeted = number(&summary, "/connects/first_byte_us/count");
+    assert!((opened..=opened + 20).contains(&begun), "{summary:#}");
+    assert!((opened.saturating_sub(20)..=opened).contains(&greeted), "{summary:#}");
+    for none in ["refused", "failed"] {
+        assert_eq!(summary["connects"][none], serde_json::json!({}), "{summary:#}");
+    }
     assert!(number(&summary, "/deliveries/count") > 0, "{summary:#}");
     for zero in ["deliveries/lost", "deliveries/repeated", "disconnects/ended", "disconnects/cut"] {
         assert_eq!(number(&summary, &format!("/{zero}")), 0, "{zero}: {summary:#}");
@@ -67,7 +74,9 @@ fn over_the_embedded_log_nothing_is_lost_and_the_counts_add_up() {
     let deliveries = number(&summary, "/deliveries/count");
     assert_eq!(deliveries, 100 * written, "{summary:#}");
     assert_eq!(number(&summary, "/latency_us/count"), deliveries);
-    assert_eq!(gateway.metric("tidegate_events_delivered_total"), deliveries as f64);
+    eventually("it has counted what it has written", || {
+        gateway.metric("tidegate_events_delivered_total") == deliveries as f64
+    });
     assert_eq!(number(&summary, "/deliveries/blocks"), deliveries + 100, "each has an `:ok`");
     for zero in ["lost", "repeated", "foreign"] {
         assert_eq!(number(&summary, &format!("/deliveries/{zero}")), 0, "{summary:#}");

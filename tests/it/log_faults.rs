@@ -111,7 +111,8 @@ fn a_full_disk_refuses_producers_in_words_and_readers_miss_nothing() {
 fn a_reader_that_stands_still_until_retention_has_passed_it_is_told_what_it_misses() {
     const EVENTS: i64 = 400;
     let keys = "segment_mb = 1\nretention_mb = 2";
-    let small = "[limits]\ntail_mb = 1\nring_mb = 1\nhistory_cache_mb = 1\n";
+    let small = "[limits]\ntail_mb = 1\nring_mb = 1\nhistory_cache_mb = 1\n\
+                 [session]\nstall_s = 3600\n";
     let gateway = Gateway::embedded_with(keys, &[("s", &["t"])], small);
     let to = gateway.public();
     let response = sse::get(to, "/v2/stream/s?gap=event", &[]).expect("an answer");

@@ -4,7 +4,6 @@
 mod access_log;
 mod alerts;
 mod blocks;
-mod burst;
 mod canaries;
 mod catalogue;
 mod catchup;

@@ -264,7 +264,8 @@ fn clients_behind_haproxy_are_told_apart_and_its_health_checks_pass() {
         let gateway = gateway("");
         let config = |_: &Path, own: SocketAddr| {
             format!(
-                "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
+                "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n \
+                 timeout check 20s\n\
                  frontend f\n bind {own}\n unique-id-format id-%rt\n default_backend b\n\
                  backend b\n source 127.0.0.9\n option httpchk GET /_info/name\n\
                  server s {} {version} check inter 200ms\n",

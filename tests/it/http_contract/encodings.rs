@@ -44,6 +44,7 @@ async fn a_compressed_stream_says_the_same_and_ends_whole() {
             while !text.contains(&last) {
                 text += &plain.chunk().await;
             }
+            live.has_delivered(600).await;
             live.gate.drain();
             live.sessions.drain(std::time::Duration::ZERO);
             loop {

@@ -162,7 +162,7 @@ async fn what_only_begins_like_a_preface_is_http_1() {
 
 #[tokio::test]
 async fn half_a_preface_is_half_a_head() {
-    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_millis(200));
+    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_secs(1));
     let server = Server::with(front(Settings::default()).0, patience);
     let mut slow = server.connect().await;
     slow.write_all(&PREFACE[..10]).await.expect("send");
@@ -351,7 +351,7 @@ async fn a_client_that_goes_gives_all_its_slots_back() {
 #[tokio::test]
 async fn a_window_that_stays_closed_ends_its_stream_and_no_other() {
     let live = Live::for_many(2);
-    let stall = |b: tidegate::http::listen::Bound| b.stall_timeout(Duration::from_millis(400));
+    let stall = |b: tidegate::http::listen::Bound| b.stall_timeout(Duration::from_secs(2));
     let server = Server::with(live.router.clone(), stall);
     let mut small = Builder::new();
     small.initial_window_size(300);
@@ -378,17 +378,17 @@ async fn a_window_that_stays_closed_ends_its_stream_and_no_other() {
 
 #[tokio::test]
 async fn a_slow_client_that_takes_some_now_and_then_is_not_cut() {
-    const BYTES: usize = 200_000;
+    const BYTES: usize = 400_000;
     let router = Router::new().route("/long", get(async || vec![b'x'; BYTES]));
-    let server = Server::with(router, |b| b.stall_timeout(Duration::from_millis(600)));
+    let server = Server::with(router, |b| b.stall_timeout(Duration::from_secs(3)));
     let mut client = Client::connect(&server).await;
     let mut stream = client.get("/long").await.into_body();
     let mut taken = 0;
-    // The first 65,535 bytes come by themselves; from then on 16 KB each 150 ms.
+    // The first 65,535 bytes come by themselves; from then on 16 KB each 200 ms.
     while let Some(part) = timeout(PATIENCE, stream.data()).await.expect("in time") {
         taken += part.as_ref().expect("it is not cut").len();
         let _ = stream.flow_control().release_capacity(part.expect("seen above").len());
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(taken, BYTES);
 }
@@ -396,7 +396,7 @@ async fn a_slow_client_that_takes_some_now_and_then_is_not_cut() {
 #[tokio::test]
 async fn a_connection_without_a_stream_is_closed_after_a_while_and_one_with_a_stream_is_not() {
     let live = Live::for_many(1);
-    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_millis(300));
+    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_secs(2));
     let server = Server::with(live.router.clone(), patience);
     let fresh = Client::connect(&server).await;
     let mut used = Client::connect(&server).await;
@@ -405,7 +405,7 @@ async fn a_connection_without_a_stream_is_closed_after_a_while_and_one_with_a_st
     let mut stream = streaming.get(STREAM).await.into_body();
     fresh.ended().await.expect("GOAWAY and a clean end");
     used.ended().await.expect("GOAWAY and a clean end");
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     live.tells(5);
     until(&mut stream, "\"n\":5").await;
 }

@@ -170,7 +170,7 @@ async fn tls_1_2_and_1_3_are_spoken_and_alpn_chooses() {
 async fn answers_to_no_request_are_problems_over_tls_too() {
     let identity = Identity::new();
     let tls = tls(&Files::of(&identity), &Metrics::new());
-    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_millis(500));
+    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_secs(2));
     let server = Server::with(front(Settings::default()).0, |b| patience(b).tls(tls));
     for (request, status, kind) in [
         ("no request\r\n\r\n", 400, "bad_request"),
@@ -263,7 +263,7 @@ fn a_certificate_that_cannot_be_served_is_named_with_its_key_in_the_config() {
 async fn who_does_not_speak_tls_is_closed_and_counted() {
     let (identity, metrics) = (Identity::new(), Metrics::new());
     let tls = tls(&Files::of(&identity), &metrics);
-    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_millis(300));
+    let patience = |b: tidegate::http::listen::Bound| b.head_timeout(Duration::from_secs(2));
     let server = Server::with(front(Settings::default()).0, |b| patience(b).tls(tls));
     let mut plain = server.connect().await;
     plain.write_all(b"GET / HTTP/1.1\r\nhost: t\r\n\r\n").await.expect("send");

@@ -162,7 +162,8 @@ impl Work {
 /// Writes numbered events into a topic, each a millisecond younger than the one before.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    paused: Arc<AtomicBool>,
+    /// Held while one is on its way.
+    paused: Arc<Mutex<bool>>,
     written: Arc<AtomicI64>,
     topic: String,
     thread: Option<JoinHandle<()>>,
@@ -180,7 +181,7 @@ impl Writer {
     /// Begins.
     #[must_use]
     pub fn start(records: Records, topic: &str, partitions: i32) -> Self {
-        let (stop, paused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stop, paused) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(false)));
         let written = Arc::new(AtomicI64::new(0));
         let shared = (Arc::clone(&stop), Arc::clone(&paused), Arc::clone(&written));
         let name = topic.to_owned();
@@ -189,7 +190,8 @@ impl Writer {
             let begun = tidegate::event::TimestampMs::now().0;
             while !stop.load(Ordering::Acquire) {
                 std::thread::sleep(Duration::from_millis(10));
-                if paused.load(Ordering::Acquire) {
+                let paused = paused.lock().expect("sound");
+                if *paused {
                     continue;
                 }
                 let n = written.load(Ordering::Acquire);
@@ -204,16 +206,14 @@ impl Writer {
         Self { stop, paused, written, topic: topic.to_owned(), thread: Some(thread) }
     }
 
-    /// Writes nothing for a while.
+    /// Writes nothing for a while; what was on its way is written.
     pub fn pause(&self) {
-        self.paused.store(true, Ordering::Release);
-        // One may be on its way.
-        std::thread::sleep(Duration::from_millis(200));
+        *self.paused.lock().expect("sound") = true;
     }
 
     /// Writes again.
     pub fn go_on(&self) {
-        self.paused.store(false, Ordering::Release);
+        *self.paused.lock().expect("sound") = false;
     }
 
     /// How many are written.

@@ -1,8 +1,11 @@
 //! Certificates that are made now, and their files as a gateway is given them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate of its own.
 pub struct Identity {
@@ -24,6 +27,17 @@ impl Identity {
     #[must_use]
     pub fn der(&self) -> CertificateDer<'static> {
         self.cert.der().clone()
+    }
+
+    /// What a server is that has it.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let server = server.expect("known ones").with_no_client_auth();
+        Arc::new(server.with_single_cert(vec![self.der()], key).expect("they fit"))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::checker::Trace;
-use super::eventually;
+use super::{PATIENCE, eventually, within};
 
 /// What a client has said so far.
 #[derive(Default)]
@@ -160,7 +160,7 @@ impl Client {
     #[must_use]
     pub fn succeeds(&mut self) -> bool {
         let mut status = None;
-        eventually("the client is done", || {
+        within(5 * PATIENCE, "the client is done", || {
             status = self.process.try_wait().expect("our child");
             status.is_some()
         });

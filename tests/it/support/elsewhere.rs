@@ -1,11 +1,15 @@
-//! A server elsewhere, for catalogues and schemas: real HTTP, and it says, breaks off or keeps silent
+//! A server elsewhere, for catalogues and schemas: real HTTP, also over TLS, and it says, breaks off or keeps silent
 //! as a test tells it.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::certificate::Identity;
 
 /// What is said to who asks for a path.
 #[derive(Clone, Debug)]
@@ -35,12 +39,24 @@ struct Shared {
 pub struct Elsewhere {
     shared: Arc<Shared>,
     port: u16,
+    is_secured: bool,
 }
 
 impl Elsewhere {
     /// One that has nothing yet: 404.
     #[must_use]
     pub fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// The same over TLS, as `localhost`.
+    #[must_use]
+    pub fn secured(identity: &Identity) -> Self {
+        Self::serve(Some(identity.server()))
+    }
+
+    fn serve(tls: Option<Arc<ServerConfig>>) -> Self {
+        let is_secured = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let shared = Arc::new(Shared::default());
@@ -50,17 +66,24 @@ impl Elsewhere {
                 if serving.ended.load(Ordering::Acquire) {
                     return;
                 }
-                let shared = Arc::clone(&serving);
-                std::thread::spawn(move || shared.answer(socket));
+                let (shared, tls) = (Arc::clone(&serving), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => shared.answer(socket),
+                    Some(tls) => {
+                        let tls = ServerConnection::new(tls).expect("a connection");
+                        shared.answer(StreamOwned::new(tls, socket));
+                    }
+                });
             }
         });
-        Self { shared, port }
+        Self { shared, port, is_secured }
     }
 
     /// The URL of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        let scheme = if self.is_secured { "https://localhost" } else { "http://127.0.0.1" };
+        format!("{scheme}:{}{path}", self.port)
     }
 
     /// From now on this is said there.
@@ -95,9 +118,9 @@ impl Drop for Elsewhere {
 }
 
 impl Shared {
-    fn answer(&self, mut socket: TcpStream) {
+    fn answer(&self, socket: impl Read + Write) {
         let mut head = String::new();
-        let mut lines = BufReader::new(socket.try_clone().expect("the same socket"));
+        let mut lines = BufReader::new(socket);
         while !head.ends_with("\r\n\r\n") {
             if lines.read_line(&mut head).unwrap_or(0) == 0 {
                 return;
@@ -114,7 +137,7 @@ impl Shared {
             Some(Says::Half(body)) => {
                 let length = body.len() * 2;
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
-                let _ = socket.write_all(head.as_bytes());
+                let _ = lines.get_mut().write_all(head.as_bytes());
                 return;
             }
             Some(Says::Nothing) => {
@@ -128,6 +151,6 @@ impl Shared {
         let answer = format!(
             "HTTP/1.1 {status} X\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
         );
-        let _ = socket.write_all(answer.as_bytes());
+        let _ = lines.get_mut().write_all(answer.as_bytes());
     }
 }

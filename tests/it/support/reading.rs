@@ -115,7 +115,8 @@ impl Reading {
     /// Reads until it has got what it waits for.
     #[track_caller]
     pub fn until(&mut self, what: &str, is: impl Fn(&str) -> bool) {
-        let until = Instant::now() + PATIENCE;
+        // It may be much; that nothing comes at all is noticed before.
+        let until = Instant::now() + 4 * PATIENCE;
         while !is(self.unpacker.text()) {
             assert!(Instant::now() < until, "not in time: {what}");
             if let Err(end) = self.step() {

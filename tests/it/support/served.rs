@@ -53,6 +53,11 @@ impl Served {
         Self { gateway, ledger, stop, writer: None }
     }
 
+    /// How many events were acknowledged.
+    pub fn written(&self) -> usize {
+        self.ledger.lock().expect("sound").values().map(Vec::len).sum()
+    }
+
     /// Writes on, some 250 events a second.
     pub fn go_on(&mut self) {
         let (to, ledger) = (self.gateway.public(), Arc::clone(&self.ledger));

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::Metadata;
 
 use super::node::{Node, java};
 use super::topics::{NewTopicIs, Topics};
@@ -142,8 +143,7 @@ impl Cluster {
         let asks = self.topics().asks();
         let mut all = Vec::new();
         for topic in &self.topics {
-            let metadata = asks.fetch_metadata(Some(topic), Duration::from_secs(5));
-            let metadata = metadata.expect("the cluster answers");
+            let metadata = metadata(&asks, Some(topic));
             for partition in metadata.topics()[0].partitions() {
                 let (n, width) = (partition.id() as usize, partition.replicas().len());
                 let order = (0..width.min(ids.len())).map(|i| ids[(n + i) % ids.len()].to_string());
@@ -166,8 +166,7 @@ impl Cluster {
 
     /// Has every partition led by another of its replicas than this broker, which stays one.
     pub fn lead_elsewhere(&self, id: i32) {
-        let metadata = self.topics().asks().fetch_metadata(None, Duration::from_secs(5));
-        let metadata = metadata.expect("the cluster answers");
+        let metadata = metadata(&self.topics().asks(), None);
         let ours = metadata.topics().iter().filter(|t| self.topics.iter().any(|n| n == t.name()));
         let all = ours.flat_map(|topic| topic.partitions().iter().map(move |p| (topic.name(), p)));
         let all = all.map(|(topic, partition)| {
@@ -182,7 +181,10 @@ impl Cluster {
         });
         self.reassign(&all.collect::<Vec<_>>());
         let elect = "org.apache.kafka.tools.LeaderElectionCommand";
-        self.tool(&[elect, "--election-type", "preferred", "--all-topic-partitions"]);
+        // A replica that has just fallen out of step is not elected.
+        eventually("the preferred ones lead", || {
+            self.tried(&[elect, "--election-type", "preferred", "--all-topic-partitions"]).is_ok()
+        });
     }
 
     /// Gives partitions the replicas that these lines of JSON say; who is first is to lead.
@@ -253,16 +255,30 @@ impl Cluster {
 
     /// Runs one of Kafka's own tools against the brokers that run.
     fn tool(&self, args: &[&str]) {
+        self.tried(args).unwrap_or_else(|said| panic!("{args:?}: {said}"));
+    }
+
+    fn tried(&self, args: &[&str]) -> Result<(), String> {
         let done = java(args).args(["--bootstrap-server", &self.bootstrap()]).output();
         let done = done.expect("Java");
         let said = [done.stdout, done.stderr].concat();
-        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+        done.status.success().then_some(()).ok_or(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Does something to every broker.
     pub fn all(&mut self, mut what: impl FnMut(&mut Broker)) {
         self.brokers.values_mut().for_each(&mut what);
     }
+}
+
+/// What the cluster says of this topic, or of all.
+fn metadata(asks: &BaseConsumer, topic: Option<&str>) -> Metadata {
+    let mut found = None;
+    eventually("the cluster answers", || {
+        found = asks.fetch_metadata(topic, Duration::from_secs(5)).ok();
+        found.is_some()
+    });
+    found.expect("just seen")
 }
 
 fn broker(id: i32, controller_port: u16, has_links: bool) -> Broker {

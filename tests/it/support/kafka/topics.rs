@@ -1,6 +1,6 @@
 //! What is asked of a cluster, whoever runs it: topics, partitions, records.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult,
@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Acknowledged, Records};
-use crate::support::eventually;
+use crate::support::{PATIENCE, eventually, within};
 
 /// Name, partitions and replicas of a topic.
 pub type NewTopicIs<'a> = (&'a str, i32, i32);
@@ -47,7 +47,8 @@ impl Topics {
     /// Waits until so many brokers are there.
     pub fn wait_for_brokers(&self, how_many: usize) {
         let asks = self.asks();
-        eventually("Kafka answers", || {
+        // Several may be starting at once.
+        within(3 * PATIENCE, "Kafka answers", || {
             let metadata = asks.fetch_metadata(None, Duration::from_secs(2));
             metadata.is_ok_and(|m| m.brokers().len() >= how_many)
         });
@@ -66,7 +67,8 @@ impl Topics {
         }
         let admin = self.admin();
         // A topic of the same name may still be going, a broker may still be coming.
-        for _ in 0..100 {
+        let until = Instant::now() + 2 * PATIENCE;
+        loop {
             let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("asked");
             let is_there = |topic: &TopicResult| match topic {
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => may_be_there,
@@ -75,9 +77,9 @@ impl Topics {
             if made.iter().all(is_there) {
                 return self.wait_for_leaders(name, partitions);
             }
+            assert!(Instant::now() < until, "{name} cannot be made: {made:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("{name} cannot be made");
     }
 
     fn wait_for_leaders(&self, name: &str, partitions: i32) {
