@@ -72,6 +72,7 @@ pub struct KafkaSource {
     topics: Rounds<TopicName, Result<TopicInfo, SourceError>>,
     marks: Rounds<TopicPartition, Result<Watermarks, SourceError>>,
     times: Rounds<(TopicPartition, TimestampMs), Result<Option<Offset>, SourceError>>,
+    ranges: Rounds<(TopicPartition, Offset, Offset, usize), Result<Fetched, SourceError>>,
     /// Tails that follow it now.
     tails: AtomicU32,
     /// Questions without an answer, one after another.
@@ -140,6 +141,7 @@ impl KafkaSource {
             topics: Rounds::default(),
             marks: Rounds::default(),
             times: Rounds::default(),
+            ranges: Rounds::default(),
             tails: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
         }))
@@ -303,6 +305,26 @@ impl KafkaSource {
         })
         .await
     }
+
+    async fn read_range(
+        &self,
+        tp: &TopicPartition,
+        (from, until): (Offset, Offset),
+        max_bytes: usize,
+    ) -> Result<Fetched, SourceError> {
+        let read = self.pool.read(tp, (from, until), max_bytes).await;
+        match read {
+            Ok(fetched) => Ok(fetched),
+            Err(history::ReadError::OutOfRange) => {
+                let kept = self.watermarks(tp).await?;
+                Err(SourceError::OutOfRange { tp: tp.clone(), wanted: from, kept })
+            }
+            Err(history::ReadError::Kafka(error)) => Err(source_error(&self.name, tp, &error)),
+            Err(history::ReadError::TimedOut) => {
+                Err(self.unreachable("a range read was not answered in time"))
+            }
+        }
+    }
 }
 
 /// What the client says of a question, in the words of a source.
@@ -360,18 +382,9 @@ impl Source for KafkaSource {
         until: Offset,
         max_bytes: usize,
     ) -> Result<Fetched, SourceError> {
-        let read = self.pool.read(tp, (from, until), max_bytes).await;
-        match read {
-            Ok(fetched) => Ok(fetched),
-            Err(history::ReadError::OutOfRange) => {
-                let kept = self.watermarks(tp).await?;
-                Err(SourceError::OutOfRange { tp: tp.clone(), wanted: from, kept })
-            }
-            Err(history::ReadError::Kafka(error)) => Err(source_error(&self.name, tp, &error)),
-            Err(history::ReadError::TimedOut) => {
-                Err(self.unreachable("a range read was not answered in time"))
-            }
-        }
+        let (me, asked) = (self.me(), tp.clone());
+        let read = async move { me.read_range(&asked, (from, until), max_bytes).await };
+        self.ranges.ask((tp.clone(), from, until, max_bytes), read).await
     }
 
     /// All clients are made anew from it; nothing is lost by that.

@@ -47,12 +47,10 @@ struct Round<V> {
 struct Waits<'a, K: Hash + Eq, V> {
     rounds: &'a Rounds<K, V>,
     key: &'a K,
-    answer: Option<Shared<Answer<V>>>,
 }
 
 impl<K: Hash + Eq, V> Drop for Waits<'_, K, V> {
     fn drop(&mut self) {
-        self.answer = None;
         let mut last = self.rounds.last.lock().expect("no holder panics");
         if last.get(self.key).is_some_and(|round| round.answer.upgrade().is_none()) {
             last.remove(self.key);
@@ -68,11 +66,9 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> Rounds<K, V> {
         key: K,
         question: impl Future<Output = V> + Send + 'static,
     ) -> V {
-        let answer = self.round(&key, question);
-        let waits = Waits { rounds: self, key: &key, answer: Some(answer.clone()) };
-        let said = answer.await;
-        drop(waits);
-        said
+        // Goes after the answer has gone, and whoever is the only one takes that and no copy.
+        let _waits = Waits { rounds: self, key: &key };
+        self.round(&key, question).await
     }
 
     fn round(
