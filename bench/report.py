@@ -15,7 +15,7 @@ import statistics
 import sys
 from xml.sax.saxutils import escape
 
-from run import quotient, short, table, value
+from run import faults, quotient, short, table, value
 from scenarios import SCENARIOS
 from servers import ROOT
 
@@ -104,9 +104,19 @@ def goals_part(measured, latest):
                 row += ["–", "not measured"]
             else:
                 is_well = found <= goal.limit if goal.better == "less" else found >= goal.limit
-                row += [short(found) + unit, "yes" if is_well else "**no**"]
+                missing = not_served(scenario, runs[goal.server])
+                row += [short(found) + unit, missing or ("yes" if is_well else "**no**")]
             lines.append("| " + " | ".join(row) + " |")
     return lines + [""]
+
+
+def not_served(scenario, runs):
+    """A number that was reached with fewer streams, or fewer events, is none; empty: all were there."""
+    wrong = sum((value(run, "deliveries.lost") or 0) + (value(run, "deliveries.repeated") or 0)
+                for run in runs)
+    if "--again" not in scenario.load.split():
+        wrong += sum(faults(run) for run in runs)
+    return f"**no**: {wrong} streams or events were not served" if wrong else ""
 
 
 def reached(goal, runs):
