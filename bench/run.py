@@ -273,7 +273,8 @@ def conditions(args):
     return {
         "command": " ".join(["bench/run.py", *sys.argv[1:]]),
         "commit": git("rev-parse", "--short=12", "HEAD"),
-        "with changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "with changes": bool(git("status", "--porcelain", "--untracked-files=no", "--",
+                                 ".", ":!bench/results")),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": model.group(1) if model else platform.machine(),
         "cores": os.cpu_count(),

@@ -105,7 +105,7 @@ SCENARIOS = (
                  Goal("server.us_per_delivery", 1.2, "floor", server="tidegate-kafka"),)),
     Scenario("in-flight-8", "1,000 readers, 8 writers that write again as soon as they are "
              "answered, 1.2 KB",
-             "-n 1000 --write 1000000 --writers 8 --size 1200",
+             "-n 1000 --write 1000000 --writers 8 --size 1200 --drain 60",
              CPU + (Metric("deliveries.per_s", "deliveries/s", "more"),), "floor-coalescing",
              goals=(Goal("server.us_per_delivery", 1.1, "floor-coalescing"),)),
     Scenario("idle-memory-10000", "10,000 readers, no events", "-n 10000", MEMORY, seconds=5,
