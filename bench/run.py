@@ -29,6 +29,8 @@ from servers import ROOT, all_servers
 
 # Not worth a word.
 NOT_ABOUT_IT = "it is not about it"
+# How long a load may take beyond the time that it measures.
+PATIENCE_S = 600
 KEPT = ("count", "p50", "p99", "p999", "max")
 
 
@@ -217,14 +219,17 @@ def load(text, server, url, scenario, args):
     if "--stall" in words:
         at = words.index("--stall") + 1
         words[at] = str(int(words[at]) // args.shrink)
+    patience = PATIENCE_S
     if scenario:
-        words += ["--seconds", str(args.seconds or scenario.seconds)]
+        seconds = args.seconds or scenario.seconds
+        words += ["--seconds", str(seconds)]
+        patience += seconds
     if "--write" in words:
         words += server.write_args
     for pid in server.pids():
         words += ["--pid", str(pid)]
     command = [str(args.tidegate), "load", url, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip()[-500:])
     summary = slim(json.loads(done.stdout))
