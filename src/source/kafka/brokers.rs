@@ -1,17 +1,24 @@
 //! Where clients begin: the list that an operator gave, or a file of it that may change at run
-//! time, and the brokers that the cluster itself has named last.
+//! time, and the brokers that the cluster itself has named last. Where none of these answers, those
+//! too that it has named before: one that was away when the last one went may be back.
 //!
 //! Knows no client. Names are not resolved here: each client looks them up when it is made.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::client::KafkaConfigError;
 use crate::config::is_broker;
 
 /// How many of the brokers that a cluster names are remembered.
 const SEEN_MAX: usize = 100;
+/// For how long one is remembered that is not named any more: an address may be another cluster's
+/// one day.
+const FORMER_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// For how long it counts that nobody has answered.
+const LOST_COUNTS: Duration = Duration::from_secs(60);
 
 /// The list.
 #[derive(Debug)]
@@ -23,9 +30,13 @@ pub(super) struct Brokers {
 #[derive(Debug, Default)]
 struct State {
     given: Vec<String>,
-    /// What the cluster has named last; forgotten when another list is given, which may be of
-    /// another cluster.
-    seen: BTreeSet<String>,
+    /// What the cluster has named, and when last; forgotten when another list is given, which may
+    /// be of another cluster.
+    seen: BTreeMap<String, Instant>,
+    /// When it has named any.
+    last: Option<Instant>,
+    /// When nobody on the list has answered.
+    lost: Option<Instant>,
     /// What the file said when it was looked at last, also where that is no list.
     text: Option<Result<String, String>>,
 }
@@ -44,15 +55,24 @@ impl Brokers {
         let given = text.clone().and_then(|text| parse(&text));
         let given =
             given.map_err(|says| KafkaConfigError::BrokersFile { file: file.clone(), says })?;
-        let state = State { given, seen: BTreeSet::new(), text: Some(text) };
+        let state = State { given, text: Some(text), ..State::default() };
         Ok(Self { file: Some(file), state: Mutex::new(state) })
     }
 
     /// All of them, as a client takes them: the given ones first.
     pub(super) fn list(&self) -> String {
         let state = self.lock();
-        let more = state.seen.iter().filter(|broker| !state.given.contains(broker));
+        let is_lost = state.lost.is_some_and(|at| at.elapsed() < LOST_COUNTS);
+        let counts =
+            |at: &Instant| Some(*at) == state.last || is_lost && at.elapsed() < FORMER_KEPT;
+        let more = state.seen.iter().filter(|(_, at)| counts(at)).map(|(broker, _)| broker);
+        let more = more.filter(|broker| !state.given.contains(broker));
         state.given.iter().chain(more).map(String::as_str).collect::<Vec<_>>().join(",")
+    }
+
+    /// Nobody on the list answers.
+    pub(super) fn are_lost(&self) {
+        self.lock().lost = Some(Instant::now());
     }
 
     /// Another list. False: it is the one that there is.
@@ -61,7 +81,7 @@ impl Brokers {
         let is_other = !given.is_empty() && state.given != given;
         if is_other {
             tracing::info!(brokers = given.join(","), "another list of brokers");
-            (state.given, state.seen) = (given, BTreeSet::new());
+            *state = State { given, text: state.text.take(), ..State::default() };
         }
         is_other
     }
@@ -86,9 +106,19 @@ impl Brokers {
     /// The cluster names these.
     pub(super) fn saw(&self, brokers: impl IntoIterator<Item = String>) {
         let brokers = brokers.into_iter().filter(|broker| is_broker(broker));
-        let seen: BTreeSet<_> = brokers.map(bracketed).take(SEEN_MAX).collect();
-        if !seen.is_empty() {
-            self.lock().seen = seen;
+        let now = Instant::now();
+        let seen: BTreeMap<_, _> =
+            brokers.map(bracketed).take(SEEN_MAX).map(|broker| (broker, now)).collect();
+        if seen.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        state.seen.extend(seen);
+        state.last = Some(now);
+        while state.seen.len() > SEEN_MAX {
+            let oldest = state.seen.iter().min_by_key(|(_, at)| **at);
+            let oldest = oldest.map(|(broker, _)| broker.clone()).expect("there are some");
+            state.seen.remove(&oldest);
         }
     }
 
@@ -178,6 +208,16 @@ mod tests {
         brokers.saw([]);
         brokers.saw(["c:3".to_owned(), "fe80::1:9092".to_owned(), "[::1]:9092".to_owned()]);
         assert_eq!(brokers.list(), "a:1,[::1]:9092,[fe80::1]:9092,c:3");
+        // One that is not named any more is asked again only where nobody else answers.
+        brokers.are_lost();
+        assert_eq!(brokers.list(), "a:1,[::1]:9092,[fe80::1]:9092,b:2,c:3");
+        for n in 1..=SEEN_MAX {
+            brokers.saw([format!("x:{n}")]);
+        }
+        assert!(
+            !brokers.list().contains("b:2") && brokers.list().contains("x:1,"),
+            "the oldest go"
+        );
         assert!(!brokers.give(vec!["a:1".into()]));
         assert!(!brokers.give(Vec::new()));
         assert!(brokers.give(vec!["d:4".into()]));

@@ -187,6 +187,9 @@ impl Clients {
     /// All clients are to be made anew, each before it is used next.
     pub(super) fn renew(&self, why: Why) {
         self.counts.renewed(why);
+        if why == Why::Unreachable {
+            self.brokers.are_lost();
+        }
         self.age.fetch_add(1, Ordering::AcqRel);
     }
 
