@@ -51,12 +51,7 @@ impl Load {
 
     /// Waits for its end, and reads what it tells.
     fn summary(mut self) -> Value {
-        let mut status = None;
-        within(4 * PATIENCE, "the load has ended", || {
-            status = self.process.ended();
-            status.is_some()
-        });
-        let status = status.expect("just seen");
+        let status = self.process.wait_within(4 * PATIENCE);
         let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
         assert!(status.success(), "{}", read("stderr"));
         serde_json::from_str(&read("stdout")).expect("a summary")

@@ -2,11 +2,13 @@
 //! was written out.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+
+use crate::whole_file;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -83,13 +85,9 @@ impl State {
     }
 
     fn replace(&self, kept: &Kept) -> anyhow::Result<()> {
-        let new = self.new_file()?;
-        let mut file = File::create(&new)?;
-        serde_json::to_writer(&mut file, kept)?;
-        file.write_all(b"\n")?;
-        file.sync_data()?;
-        std::fs::rename(&new, &self.file)?;
-        Ok(())
+        let mut text = serde_json::to_vec(kept)?;
+        text.push(b'\n');
+        Ok(whole_file::replace(&self.file, &text)?)
     }
 }
 

@@ -4,8 +4,9 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use super::eventually;
+use super::{PATIENCE, eventually, within};
 
 /// `$0`: where the process's id is written; `$@`: what to run.
 const GUARD: &str = r#"
@@ -62,7 +63,12 @@ impl Process {
 
     /// Waits until it has ended by itself.
     pub fn wait(&mut self) -> ExitStatus {
-        eventually("the process has ended", || self.ended().is_some());
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same for one that has much to do.
+    pub fn wait_within(&mut self, patience: Duration) -> ExitStatus {
+        within(patience, "the process has ended", || self.ended().is_some());
         self.ended().expect("just seen")
     }
 }
