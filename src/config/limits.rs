@@ -64,7 +64,8 @@ pub struct LimitsConfig {
     pub streams: u64,
     /// How long a request's head may take, and a connection be idle.
     pub head_timeout: Duration,
-    /// Connections of this host that carry no stream; 0: a twelfth of the descriptors.
+    /// Connections of this host that carry no stream; 0: a twelfth of the descriptors, of few a
+    /// quarter.
     pub connections: u64,
     /// The same of one client; 0: a quarter of these.
     pub connections_per_client: u64,

@@ -1,5 +1,5 @@
-//! A server elsewhere, for catalogues and schemas: real HTTP, also over TLS, and it says, breaks off or keeps silent
-//! as a test tells it.
+//! A server elsewhere, for catalogues and schemas: real HTTP, also over TLS, and it says,
+//! breaks off or keeps silent as a test tells it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
